@@ -1,0 +1,60 @@
+/*
+ * What every module of lib/meta needs of a mounted pool. Made and torn down by lib/fs (fs_mount); tests make
+ * their own.
+ */
+#ifndef META_POOL_H
+#define META_POOL_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "meta/super.h"
+#include "pmem/persist.h"
+#include "pmem/region.h"
+
+struct balloc;
+struct ialloc;
+struct icache;
+struct journal;
+
+struct pool {
+	struct region	*region;
+	struct super	 super;
+	struct journal	*journal;	/* NULL when mounted read-only */
+	struct balloc	*balloc;
+	struct ialloc	*ialloc;
+	struct icache	*icache;
+	uint64_t	 mount;		/* mount sequence of this mount */
+	bool		 readonly;
+	_Atomic int	 failed;	/* what made it unwritable, negative errno; 0 while well */
+
+	/*
+	 * Make blocks free that no object needs: asked by tx_alloc(), once a transaction, when nothing else
+	 * helped. 0, or a negative errno if nothing came of it. Runs transactions of its own inside the
+	 * caller's, so it asks for no lock before ialloc.lock in the order. Set by ialloc_new(), or NULL.
+	 */
+	int		(*reclaim)(struct pool *p);
+};
+
+/*
+ * pool_fail - remember the first such error; every later change answers -EROFS (and says so once in the log).
+ */
+void pool_fail(struct pool *p, int error, const char *what);
+
+static inline void *pool_at(const struct pool *p, uint64_t off)
+{
+	return region_at(p->region, off);
+}
+
+static inline void *pool_block(const struct pool *p, uint64_t block)
+{
+	return region_at(p->region, block << BLOCK_SHIFT);
+}
+
+/*
+ * pool_blocks_valid - may [block, block + count) hold file data or metadata: inside, and not fixed area or
+ * backup.
+ */
+bool pool_blocks_valid(const struct super *sb, uint64_t block, uint64_t count);
+
+#endif
