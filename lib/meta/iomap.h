@@ -1,0 +1,56 @@
+/*
+ * File range to pool range, as the kernel's iomap: what lib/fs reads and writes through, and what lib/dax
+ * faults through.
+ */
+#ifndef META_IOMAP_H
+#define META_IOMAP_H
+
+#include <stdint.h>
+
+#include "meta/inode.h"
+#include "meta/tx.h"
+
+enum iomap_type {
+	IOMAP_HOLE,		/* no blocks: reads as zeros */
+	IOMAP_UNWRITTEN,	/* blocks, but reads as zeros */
+	IOMAP_MAPPED,
+};
+
+#define IOMAP_F_NEW	(1U << 0)	/* this call made them: reachable when the transaction commits */
+
+struct iomap {
+	enum iomap_type	type;
+	unsigned int	flags;		/* IOMAP_F_* */
+	uint64_t	offset;		/* bytes in the file, block-aligned */
+	uint64_t	length;		/* bytes; all of one type, contiguous in the pool */
+	uint64_t	addr;		/* byte offset in the pool; 0 for a hole */
+};
+
+/*
+ * iomap_read - the mapping at byte `pos`; starts at pos rounded down to a block, ends at or before pos + len
+ * rounded up (and holds at least one block). Inode lock shared. 0, -EUCLEAN, or -EFBIG when pos is not below
+ * 2^63.
+ */
+int iomap_read(struct inode *ip, uint64_t pos, uint64_t len, struct iomap *map);
+
+/*
+ * iomap_write - the mapping at `pos` for a write of `len` bytes, inside a transaction with the inode joined,
+ * lock exclusive: a hole gets blocks (IOMAP_F_NEW, type IOMAP_MAPPED), an unwritten extent is marked written
+ * and also comes as IOMAP_F_NEW. The caller fills or zeroes every byte of F_NEW blocks (non-temporal) and
+ * calls tx_order_data() before commit. Comes back with at least one block, or -ENOSPC/-EUCLEAN.
+ */
+int iomap_write(struct tx *tx, struct inode *ip, uint64_t pos, uint64_t len, struct iomap *map);
+
+/*
+ * iomap_alloc_unwritten - blocks for the holes at the start of the range, unwritten: fallocate. `map` says
+ * how far it came (an existing mapping is returned as it is).
+ */
+int iomap_alloc_unwritten(struct tx *tx, struct inode *ip, uint64_t pos, uint64_t len, struct iomap *map);
+
+/*
+ * iomap_seek - SEEK_DATA or SEEK_HOLE from `pos`; unwritten counts as a hole. Offset, -ENXIO, -EUCLEAN. Lock
+ * shared.
+ */
+int64_t iomap_seek(struct inode *ip, uint64_t pos, int whence);
+
+#endif
