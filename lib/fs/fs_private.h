@@ -1,0 +1,133 @@
+/*
+ * What the files of lib/fs share: the mounted filesystem, the open file, and the small steps most operations are made of.
+ *
+ * Lock order (doc/locking.md has the whole): fs.rename_lock, then inode locks - a directory before what it names,
+ * directories without such a relation by inode number, then other inodes by number - then what lib/meta takes.
+ */
+#ifndef FS_PRIVATE_H
+#define FS_PRIVATE_H
+
+#include <errno.h>
+
+#include "fs/acl.h"
+#include "fs/fs.h"
+#include "meta/dir.h"
+#include "meta/extent.h"
+#include "meta/iomap.h"
+#include "meta/tx.h"
+#include "meta/xattr.h"
+
+#define FS_ZEROS_SIZE	(1U << 20)
+#define FS_ACL_ACCESS	"system.posix_acl_access"
+#define FS_ACL_DEFAULT	"system.posix_acl_default"
+#define FS_ACL_MAX	ACL_SIZE(511)		/* bytes of a stored ACL: what ext4 can keep, and fits on a stack */
+
+struct fs {
+	struct pool		pool;
+	struct fs_options	options;
+	struct tail		tail;		/* as found at mount, then as recovery left it */
+	bool			own_region;	/* opened here: closed here */
+	char			messages[512];
+	const char		*zeros;		/* FS_ZEROS_SIZE bytes of read-only zero pages: what holes read as */
+	pthread_mutex_t		rename_lock;	/* holds the shape of the tree: renames between directories */
+	_Atomic uint64_t	open_files;	/* handles; the free map is not saved while any is left */
+};
+
+struct fs_file {
+	struct fs	*fs;
+	struct inode	*ip;		/* referenced */
+	int		 flags;		/* open(2) flags */
+	bool		 dax;
+};
+
+/* name_length - length of `name`, or -ENAMETOOLONG, -EINVAL. "." and ".." are the caller's to judge. */
+int name_length(const char *name);
+
+/* name_is_dot - "." or "..": no entry of a directory. */
+bool name_is_dot(const char *name);
+
+/*
+ * child_get - dir_lookup() and a reference to what the entry points to. Lock of `dir` held.
+ *
+ * -EUCLEAN (logged) for an entry that points to the root, to the directory itself, or to one that has another
+ * parent: locks go from a parent to its child, and on such a path they would go round.
+ */
+int child_get(struct inode *dir, const char *name, unsigned int len, struct inode **out, uint8_t *type);
+
+/*
+ * dir_drop_link - a subdirectory goes: one link less. Never below 2, whatever the media said there were: without links
+ * the directory would be free (as ext4_dec_count()).
+ */
+static inline void dir_drop_link(struct inode *dir)
+{
+	if (dir->core.nlink > 2)
+		dir->core.nlink--;
+}
+
+/* dir_get - reference to inode `ino`, which must be a directory: -ENOTDIR, else as inode_get(). */
+int dir_get(struct fs *fs, uint64_t ino, struct inode **out);
+
+/* ip->lock, so that lock statements read alike everywhere. */
+static inline void inode_lock_shared(struct inode *ip)
+{
+	pthread_rwlock_rdlock(&ip->lock);
+}
+
+static inline void inode_lock(struct inode *ip)
+{
+	pthread_rwlock_wrlock(&ip->lock);
+}
+
+static inline void inode_unlock(struct inode *ip)
+{
+	pthread_rwlock_unlock(&ip->lock);
+}
+
+/* inode_touch - set mtime and ctime (core only) to now; inode_touch_ctime - ctime alone. Lock exclusive. */
+void inode_touch(struct inode *ip);
+void inode_touch_ctime(struct inode *ip);
+
+/* inode_atime_due - is the access time to be set by a read now (kernel: relatime_need_update)? Lock shared. */
+bool inode_atime_due(const struct fs *fs, const struct inode *ip);
+
+/* inode_write_times - bring lazily kept times to the media. Lock exclusive. */
+int inode_write_times(struct inode *ip);
+
+/* inode_changeable - -EPERM for an immutable inode, and for an append-only one unless `append`. Lock shared. */
+int inode_changeable(const struct inode *ip, bool append);
+
+/*
+ * What a change of a file's data takes away (kernel: file_remove_privs): security.capability always, setuid, and setgid of
+ * a group-executable file, unless the writer has CAP_FSETID.
+ *
+ * inode_kill_what - what there is to take away; inode_kill_priv - take it, in the transaction. Lock exclusive.
+ */
+enum kill_priv { KILL_NOTHING, KILL_CAPABILITY, KILL_ALL };
+
+enum kill_priv inode_kill_what(struct inode *ip, bool cap_fsetid);
+int inode_kill_priv(struct tx *tx, struct inode *ip, enum kill_priv what);
+
+/*
+ * inode_init - the fields of a new inode from who creates it and where: owner, setgid directories, inherited flags and
+ * project, default ACL else umask. `mode` has the type. Both locks exclusive, both joined.
+ */
+int inode_init(struct tx *tx, struct inode *ip, struct inode *dir, const struct fs_cred *cred, mode_t mode);
+
+/* file_handle - a handle for an inode whose reference passes to it. Lock shared. -ENOMEM: the reference stays the caller's. */
+int file_handle(struct fs *fs, struct inode *ip, int flags, struct fs_file **out);
+
+/*
+ * eof_zero_tail - store zeros from byte `from` to the end of its block, or to `to` if that is before, where the block is
+ * mapped. Needed before the size passes `from` (what mappings left there must not be seen) and, so that mappings
+ * read zeros at once, after a shrink. Sets *stored when it stored: the caller fences. Lock exclusive; not in a transaction that
+ * has changed the map.
+ */
+int eof_zero_tail(struct inode *ip, uint64_t from, uint64_t to, bool *stored);
+
+/* inode_truncate - set the size inside or beyond what it is: one transaction. Lock exclusive; regular files. truncate.c */
+int inode_truncate(struct inode *ip, uint64_t size, enum kill_priv kill);
+
+/* write_locked - fs_write() with the lock held and no append or privilege questions: also copies within the pool. write.c */
+ssize_t write_locked(struct inode *ip, const void *buf, uint64_t off, size_t len, enum kill_priv kill);
+
+#endif
