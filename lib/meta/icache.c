@@ -22,6 +22,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "meta/dir.h"
 #include "meta/extent.h"
@@ -256,6 +257,20 @@ void inode_put(struct inode *ip)
 
 /* ---- Loading ------------------------------------------------------------------------------------------- */
 
+/*
+ * A creator that displaces us may store to the slot at this very moment; load_hashed() finds that out and drops what was
+ * read. So this is no plain copy but loads that may race with stores.
+ */
+static void read_slot(struct disk_inode *d, const void *slot)
+{
+	uint64_t words[INODE_SIZE / sizeof(uint64_t)];
+	const uint64_t *from = slot;
+
+	for (size_t i = 0; i < INODE_SIZE / sizeof(uint64_t); i++)
+		words[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
+	memcpy(d, words, sizeof(*d));
+}
+
 /* Read the slot into ip, whose state is LOADING. *wrong tells what does not verify. */
 static int load(struct inode *ip, const char **wrong)
 {
@@ -266,7 +281,7 @@ static int load(struct inode *ip, const char **wrong)
 	ip->slot = inode_offset(p, ip->ino);
 	if (!ip->slot)
 		return -ESTALE;
-	d = *(const struct disk_inode *)pool_at(p, ip->slot);
+	read_slot(&d, pool_at(p, ip->slot));
 	if (disk_inode_free(&d))
 		return -ESTALE;
 	*wrong = disk_inode_verify(&p->super, &d, ip->ino, ip->slot);
