@@ -63,13 +63,12 @@ stage_asan() {
 	build CC=gcc --enable-asan --enable-ubsan CFLAGS='-g -O1' && check
 }
 
-# ThreadSanitizer needs an address space without too much randomness. Its search for lock cycles knows neither that the order of
-# two directories' locks follows the shape of the tree nor that renames between directories hold a lock above both.
+# ThreadSanitizer needs an address space without too much randomness.
 stage_tsan() {
 	local fixed=()
 	! setarch -R true 2> /dev/null || fixed=(setarch -R)
 	short_form
-	export TSAN_OPTIONS=halt_on_error=1:detect_deadlocks=0
+	export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:suppressions=$work/src/scripts/tsan.supp
 	build CC=gcc --enable-tsan CFLAGS='-g -O1' &&
 		"${fixed[@]}" make -j"$jobs" check VERBOSE=1 TESTS="$(unit_tests) tests/fuse/basic.sh \
 			tests/fuse/fio_verify.sh tests/fuse/kill9.sh tests/fuse/model.sh tests/fuse/syscalls.sh"

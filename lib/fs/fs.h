@@ -52,7 +52,10 @@ struct fs_cred {
 int fs_mount(struct fs **out, const char *path, struct region *region, const struct fs_options *opt, struct err *err);
 const char *fs_mount_messages(const struct fs *fs);
 
-/* fs_unmount - clean unmount: journal retired, free map saved. Times that no fs_close() wrote are lost. Returns the first error; frees in any case. */
+/*
+ * fs_unmount - clean unmount: journal retired, free map saved. Times that no fs_close() wrote are lost. Returns the
+ * first error; frees in any case.
+ */
 int fs_unmount(struct fs *fs);
 
 struct pool *fs_pool(struct fs *fs);
