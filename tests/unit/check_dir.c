@@ -1,116 +1,14 @@
 /*
- * Directories: against a plain model of names, damaged blocks, and the ends of memory and space. (The index
- * by itself: check_dirindex.c.)
+ * Directories: single changes, many entries, and the ends of memory and space. (Against a model of names:
+ * check_dir_model.c; damaged blocks: check_dir_damage.c; the index by itself: check_dirindex.c.)
  */
 #include <dirent.h>
 #include <errno.h>
-#include <stdbool.h>
-#include <stdio.h>
 #include <string.h>
 
-#include "meta/dir.h"
+#include "dir_names.h"
 #include "meta/extent.h"
-#include "pool.h"
-#include "unit.h"
-#include "util/crc32c.h"
 #include "util/fault.h"
-
-#define BLOCKS		16384U	/* 64 MiB */
-#define ENTRY_INO	77U	/* entries may name any inode: directories do not look */
-
-static struct unit_pool *up;
-static struct inode *dir;
-
-static void setup(void)
-{
-	up = unit_pool_new(BLOCKS, 16);
-	dir = unit_pool_inode(up, S_IFDIR | 0755);
-}
-
-static void teardown(void)
-{
-	fault_disarm(FAULT_ALLOC);
-	fault_disarm(FAULT_BALLOC);
-	inode_put(dir);
-	inode_put(up->root);
-	unit_pool_delete(up);
-}
-
-static void begin(struct tx *tx)
-{
-	ck_assert_int_eq(dir_lock_exclusive(dir), 0);
-	ck_assert_int_eq(tx_begin(tx, dir->pool, 0), 0);
-	ck_assert_int_eq(inode_join(tx, dir), 0);
-}
-
-static int add(struct tx *tx, const char *name, uint64_t ino)
-{
-	return dir_add(tx, dir, name, strlen(name), ino, DT_REG);
-}
-
-static int del(struct tx *tx, const char *name)
-{
-	return dir_remove(tx, dir, name, strlen(name));
-}
-
-static void add_one(const char *name, uint64_t ino)
-{
-	struct tx tx;
-
-	begin(&tx);
-	ck_assert_int_eq(add(&tx, name, ino), 0);
-	unit_commit(&tx, dir);
-}
-
-static void del_one(const char *name)
-{
-	struct tx tx;
-
-	begin(&tx);
-	ck_assert_int_eq(del(&tx, name), 0);
-	unit_commit(&tx, dir);
-}
-
-/* Inode number of a name, or 0. */
-static uint64_t lookup(const char *name)
-{
-	uint64_t ino = 0;
-	uint8_t type;
-	int err;
-
-	ck_assert_int_eq(dir_lock_shared(dir), 0);
-	err = dir_lookup(dir, name, strlen(name), &ino, &type);
-	pthread_rwlock_unlock(&dir->lock);
-	ck_assert(err == 0 || err == -ENOENT);
-	return err ? 0 : ino;
-}
-
-static uint64_t count(void)
-{
-	uint64_t n;
-
-	ck_assert_int_eq(dir_lock_shared(dir), 0);
-	n = dir_count(dir);
-	ck_assert_int_eq(dir_is_empty(dir), n == 0);
-	pthread_rwlock_unlock(&dir->lock);
-	return n;
-}
-
-/* The next index is built from the media. */
-static void forget_index(void)
-{
-	pthread_rwlock_wrlock(&dir->lock);
-	dir_index_free(dir);
-	pthread_rwlock_unlock(&dir->lock);
-}
-
-static void reopen(void)
-{
-	uint64_t ino = dir->ino;
-
-	unit_pool_reopen(up, 16);
-	ck_assert_int_eq(inode_get(&up->pool, ino, &dir), 0);
-}
 
 /* ---- Single changes ------------------------------------------------------------------------------------ */
 
@@ -291,30 +189,6 @@ END_TEST
 
 #define MANY	100000
 
-static void many_name(char *name, int i)
-{
-	snprintf(name, 32, "file-%07d", i);
-}
-
-/* Change many entries, some in each transaction. */
-static void many(bool adding, int from, int to, int step)
-{
-	char name[32];
-	struct tx tx;
-	int done = 0;
-
-	begin(&tx);
-	for (int i = from; i < to; i += step) {
-		many_name(name, i);
-		ck_assert_int_eq(adding ? add(&tx, name, ENTRY_INO + i) : del(&tx, name), 0);
-		if (++done % 8 == 0) {
-			unit_commit(&tx, dir);
-			begin(&tx);
-		}
-	}
-	unit_commit(&tx, dir);
-}
-
 static int count_entries(void *arg, const struct dir_entry *e)
 {
 	uint64_t *n = arg;
@@ -422,185 +296,6 @@ START_TEST(first_readers_at_once_all_find_the_index_built)
 }
 END_TEST
 
-/* ---- A model of names ---------------------------------------------------------------------------------- */
-
-#define NAMES	1500
-#define STEPS	20000
-
-struct model_name {
-	uint64_t	ino;		/* 0: not there */
-	bool		stable;		/* there since the listing began */
-	unsigned int	seen;		/* in the listing under way */
-};
-
-static struct model_name model[NAMES];
-static uint64_t model_cookie;		/* of the listing under way */
-
-/* Unique names of all lengths: the number in letters, then filling. */
-static unsigned int model_spell(int n, char *name)
-{
-	unsigned int len = 0, want = 1 + n * 37 % NAME_MAX_LEN;
-
-	for (int rest = n; len == 0 || rest; rest /= 50)
-		name[len++] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWX"[rest % 50];
-	while (len < want)
-		name[len++] = '~';
-	name[len] = '\0';
-	return len;
-}
-
-static int model_number(const char *name)
-{
-	int n = 0, place = 1;
-
-	for (; *name && *name != '~'; name++, place *= 50)
-		n += place * (*name >= 'a' ? *name - 'a' : *name - 'A' + 26);
-	return n;
-}
-
-static int model_see_all(void *arg, const struct dir_entry *e)
-{
-	int n = model_number(e->name);
-
-	(void)arg;
-	ck_assert_uint_eq(e->ino, model[n].ino);
-	ck_assert_uint_eq(strlen(e->name), e->name_len);
-	return 0;
-}
-
-/* Everything the directory says of every name is what the model says. */
-static void model_compare(void)
-{
-	uint64_t there = 0;
-	char name[NAME_MAX_LEN + 1];
-
-	for (int n = 0; n < NAMES; n++) {
-		model_spell(n, name);
-		ck_assert_uint_eq(lookup(name), model[n].ino);
-		there += model[n].ino != 0;
-	}
-	ck_assert_uint_eq(count(), there);
-	ck_assert_int_eq(dir_fill(dir, 0, model_see_all, NULL), 0);
-}
-
-/*
- * A listing has come to its end: what was there all the time was seen once, the rest at most once for each
- * life.
- */
-static void model_listing_ends(void)
-{
-	for (int n = 0; n < NAMES; n++) {
-		if (model[n].stable)
-			ck_assert_uint_eq(model[n].seen, 1);
-		model[n].stable = model[n].ino != 0;
-		model[n].seen = 0;
-	}
-	model_cookie = 0;
-}
-
-/* One step of a listing that goes on while the directory changes. */
-static void model_list(void)
-{
-	struct dir_entry e;
-	int err;
-
-	ck_assert_int_eq(dir_lock_shared(dir), 0);
-	err = dir_next(dir, model_cookie, &e);
-	pthread_rwlock_unlock(&dir->lock);
-	if (err) {
-		ck_assert_int_eq(err, -ENOENT);
-		model_listing_ends();
-		return;
-	}
-	ck_assert_uint_gt(e.cookie, model_cookie);
-	ck_assert_uint_gt(e.cookie, 3);
-	model_cookie = e.cookie;
-	model[model_number(e.name)].seen++;
-}
-
-static void model_change(struct tx *tx, unsigned int *seed, bool growing)
-{
-	int n = rand_r(seed) % NAMES;
-	uint64_t ino = 1 + rand_r(seed) % 1000000;
-	char name[NAME_MAX_LEN + 1];
-	unsigned int len = model_spell(n, name);
-	bool often = rand_r(seed) % 4 != 0;
-
-	if (!model[n].ino && growing == often) {
-		ck_assert_int_eq(dir_add(tx, dir, name, len, ino, DT_REG), 0);
-		model[n].ino = ino;
-	} else if (model[n].ino && growing != often) {
-		ck_assert_int_eq(dir_remove(tx, dir, name, len), 0);
-		model[n].ino = 0;
-		model[n].stable = false;
-	} else if (model[n].ino) {
-		ck_assert_int_eq(dir_replace(tx, dir, name, len, ino, DT_REG), 0);
-		model[n].ino = ino;
-	} else {
-		ck_assert_int_eq(dir_remove(tx, dir, name, len), -ENOENT);
-	}
-}
-
-/* One transaction of one to four changes, aborted one time in four. */
-static void model_step(unsigned int *seed, bool growing)
-{
-	static struct model_name saved[NAMES];
-	bool abort = rand_r(seed) % 4 == 0;
-	int changes = 1 + rand_r(seed) % 4;
-	struct tx tx;
-
-	if (abort)
-		memcpy(saved, model, sizeof(model));
-	begin(&tx);
-	while (changes--)
-		model_change(&tx, seed, growing);
-	if (abort) {
-		unit_abort(&tx, dir);
-		memcpy(model, saved, sizeof(model));
-	} else {
-		unit_commit(&tx, dir);
-	}
-}
-
-START_TEST(random_changes_agree_with_a_model)
-{
-	unsigned int seed = 20261121, highest = 0, lowest = NAMES;
-	uint64_t before = unit_pool_free(up);
-	struct tx tx;
-
-	memset(model, 0, sizeof(model));
-	model_cookie = 0;
-	printf("random_changes_agree_with_a_model: seed %u\n", seed);
-	for (int step = 1; step <= STEPS; step++) {
-		model_step(&seed, step / 2500 % 2 == 0);
-		model_list();
-		if (step % 2500 == 0 && count() > highest)
-			highest = count();
-		if (step % 5000 == 0 && count() < lowest)
-			lowest = count();
-		if (step % 1000 == 0)
-			forget_index();
-		if (step % 4000 == 0)
-			reopen();
-		if (step % 500 == 0)
-			model_compare();
-	}
-	ck_assert_uint_gt(highest, NAMES * 2 / 3);
-	ck_assert_uint_lt(lowest, NAMES / 3);
-	for (int n = 0; n < NAMES; n++) {
-		char name[NAME_MAX_LEN + 1];
-
-		if (!model[n].ino)
-			continue;
-		begin(&tx);
-		ck_assert_int_eq(dir_remove(&tx, dir, name, model_spell(n, name)), 0);
-		unit_commit(&tx, dir);
-	}
-	ck_assert_uint_eq(dir->core.size, 0);
-	ck_assert_uint_eq(unit_pool_free(up), before);
-}
-END_TEST
-
 /* ---- Memory and space end ------------------------------------------------------------------------------ */
 
 START_TEST(every_failed_allocation_leaves_the_directory_as_it_was)
@@ -689,146 +384,13 @@ START_TEST(removal_in_the_middle_of_a_full_pool_keeps_the_empty_block)
 }
 END_TEST
 
-/* ---- Damage -------------------------------------------------------------------------------------------- */
-
-/* The directory's only block: two entries, then free space. */
-static struct disk_dir_block damaged;
-
-static struct disk_dirent *entry(unsigned int n)
-{
-	char *at = (char *)damaged.entries;
-
-	while (n--)
-		at += le16_to_cpu(((struct disk_dirent *)at)->rec_len);
-	return (struct disk_dirent *)at;
-}
-
-static unsigned int free_len(void)
-{
-	return le16_to_cpu(entry(2)->rec_len);
-}
-
-static void damage_magic(void)		{ damaged.magic = cpu_to_le32(1); }
-static void damage_owner(void)		{ damaged.owner = cpu_to_le64(99); }
-static void damage_generation(void)	{ damaged.generation = cpu_to_le64(99); }
-static void damage_index(void)		{ damaged.index = cpu_to_le64(1); }
-static void damage_zero_len(void)	{ entry(0)->rec_len = cpu_to_le16(0); }
-static void damage_odd_len(void)	{ entry(0)->rec_len = cpu_to_le16(20); }
-static void damage_long_len(void)	{ entry(2)->rec_len = cpu_to_le16(BLOCK_SIZE); }
-static void damage_tail(void)		{ entry(2)->rec_len = cpu_to_le16(free_len() - 8); }
-static void damage_ino(void)		{ entry(1)->ino = cpu_to_le64(INO_MAX + 1); }
-static void damage_no_name(void)	{ entry(1)->name_len = 0; }
-static void damage_name_len(void)	{ entry(1)->name_len = 200; }
-static void damage_free_name(void)	{ entry(2)->name_len = 1; }
-static void damage_slash(void)		{ entry(1)->name[1] = '/'; }
-static void damage_nul(void)		{ entry(1)->name[1] = 0; }
-static void damage_dotdot(void)		{ memcpy(entry(1)->name, "..", 2); }
-static void damage_type(void)		{ entry(0)->type = 3; }
-
-static const struct {
-	void (*damage)(void);
-	const char *bad;
-} damages[] = {
-	{ damage_magic, "magic" }, { damage_owner, "owner" }, { damage_generation, "generation" },
-	{ damage_index, "index" }, { damage_zero_len, "record length" }, { damage_odd_len, "record length" },
-	{ damage_long_len, "record length" }, { damage_tail, "record length" },
-	{ damage_ino, "inode number" }, { damage_no_name, "name length" }, { damage_name_len, "name length" },
-	{ damage_free_name, "name length of free space" }, { damage_slash, "name" }, { damage_nul, "name" },
-	{ damage_dotdot, "name" }, { damage_type, "type" },
-};
-
-/* Write `damaged` over the directory's only block, with the right crc or a wrong one. */
-static uint64_t damage_store(bool crc)
-{
-	struct extent e;
-	uint32_t sum;
-
-	ck_assert_int_eq(extent_lookup(NULL, dir, 0, &e), 0);
-	sum = crc32c_object(format_seed(&up->pool.super, e.block << BLOCK_SHIFT), &damaged, BLOCK_SIZE,
-			    offsetof(struct disk_dir_block, crc));
-	damaged.crc = cpu_to_le32(crc ? sum : ~sum);
-	persist_store(up->region, pool_block(&up->pool, e.block), &damaged, BLOCK_SIZE);
-	return e.block;
-}
-
-static const char *verify(uint64_t block)
-{
-	return disk_dir_block_verify(&up->pool.super, pool_block(&up->pool, block), block, dir->ino,
-				     dir->core.generation, 0);
-}
-
-static void damage_prepare(void)
-{
-	struct extent e;
-
-	add_one("first", 5);
-	add_one("go", 6);
-	ck_assert_int_eq(extent_lookup(NULL, dir, 0, &e), 0);
-	memcpy(&damaged, pool_block(&up->pool, e.block), BLOCK_SIZE);
-	forget_index();
-}
-
-START_TEST(damaged_block_is_refused_by_name)
-{
-	uint64_t block;
-
-	damage_prepare();
-	damages[_i].damage();
-	block = damage_store(true);
-	ck_assert_str_eq(verify(block), damages[_i].bad);
-	ck_assert_int_eq(dir_lock_shared(dir), -EUCLEAN);
-	ck_assert_int_eq(dir_lock_exclusive(dir), -EUCLEAN);
-	ck_assert_int_eq(pthread_rwlock_trywrlock(&dir->lock), 0);
-	pthread_rwlock_unlock(&dir->lock);
-}
-END_TEST
-
-START_TEST(wrong_crc_is_refused_and_the_undamaged_block_is_not)
-{
-	uint64_t block;
-
-	damage_prepare();
-	block = damage_store(false);
-	ck_assert_str_eq(verify(block), "crc");
-	ck_assert_int_eq(dir_lock_shared(dir), -EUCLEAN);
-	damage_store(true);
-	ck_assert_ptr_null(verify(block));
-	ck_assert_uint_eq(lookup("go"), 6);
-}
-END_TEST
-
-START_TEST(block_in_another_place_is_refused)
-{
-	uint64_t block;
-
-	damage_prepare();
-	block = damage_store(true);
-	ck_assert_str_eq(disk_dir_block_verify(&up->pool.super, &damaged, block + 1, dir->ino,
-					       dir->core.generation, 0), "crc");
-}
-END_TEST
-
-START_TEST(size_that_is_not_the_end_of_the_blocks_is_refused)
-{
-	static const uint64_t sizes[] = { 0, 100, 2 * BLOCK_SIZE, 1ULL << 35, 1ULL << 40 };
-
-	damage_prepare();
-	for (unsigned int i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
-		dir->core.size = sizes[i];
-		ck_assert_int_eq(dir_lock_shared(dir), -EUCLEAN);
-	}
-	dir->core.size = BLOCK_SIZE;
-	ck_assert_uint_eq(count(), 2);
-}
-END_TEST
-
 int main(void)
 {
 	Suite *s = suite_create("dir");
 	TCase *tc = tcase_create("directory");
 
 	tcase_set_timeout(tc, 120);
-	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_checked_fixture(tc, dir_names_setup, dir_names_teardown);
 	tcase_add_test(tc, added_names_are_found_and_others_are_not);
 	tcase_add_test(tc, replace_changes_inode_and_type_in_place);
 	tcase_add_test(tc, changes_of_one_block_follow_one_another_in_one_transaction);
@@ -841,14 +403,9 @@ int main(void)
 	tcase_add_test(tc, holes_are_filled_before_the_end_grows);
 	tcase_add_test(tc, size_skips_holes_when_the_last_block_goes);
 	tcase_add_test(tc, first_readers_at_once_all_find_the_index_built);
-	tcase_add_test(tc, random_changes_agree_with_a_model);
 	tcase_add_test(tc, every_failed_allocation_leaves_the_directory_as_it_was);
 	tcase_add_test(tc, full_pool_refuses_a_new_block_and_still_removes);
 	tcase_add_loop_test(tc, removal_in_the_middle_of_a_full_pool_keeps_the_empty_block, 0, 2);
-	tcase_add_loop_test(tc, damaged_block_is_refused_by_name, 0, sizeof(damages) / sizeof(damages[0]));
-	tcase_add_test(tc, wrong_crc_is_refused_and_the_undamaged_block_is_not);
-	tcase_add_test(tc, block_in_another_place_is_refused);
-	tcase_add_test(tc, size_that_is_not_the_end_of_the_blocks_is_refused);
 	suite_add_tcase(s, tc);
 	return unit_run(s);
 }

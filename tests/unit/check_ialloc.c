@@ -16,50 +16,7 @@
 #include "util/fault.h"
 
 #define POOL_BLOCKS	8192U
-#define TABLE_START	(BLOCK_JOURNAL + UNIT_POOL_JOURNAL)	/* the hand-made table's first block */
 #define IDLE		64U
-
-/* An empty file, put; its number. */
-static uint64_t make_file(struct unit_pool *up)
-{
-	struct inode *ip = unit_pool_inode(up, S_IFREG | 0644);
-	uint64_t ino = ip->ino;
-
-	inode_put(ip);
-	return ino;
-}
-
-static void unlink_ino(struct unit_pool *up, uint64_t ino)
-{
-	struct inode *ip;
-
-	ck_assert_int_eq(inode_get(&up->pool, ino, &ip), 0);
-	unit_pool_unlink(ip);
-}
-
-/* Overwrite bytes of the pool, as damage does. */
-static void damage(struct unit_pool *up, uint64_t off, const void *bytes, size_t len)
-{
-	persist_store(up->region, region_at(up->region, off), bytes, len);
-}
-
-/* Change the inode on media to what it would be if it had been written so: with a good crc. */
-static void rewrite_inode(struct unit_pool *up, uint64_t ino, const struct inode_core *core)
-{
-	uint64_t off = inode_offset(&up->pool, ino);
-	struct disk_inode d;
-
-	inode_encode(&d, ino, core, format_seed(&up->pool.super, off));
-	damage(up, off, &d, sizeof(d));
-}
-
-static struct inode_core core_of(struct unit_pool *up, uint64_t ino)
-{
-	struct inode_core core;
-
-	inode_decode(pool_at(&up->pool, inode_offset(&up->pool, ino)), &core);
-	return core;
-}
 
 /* ---- The table's own inode ----------------------------------------------------------------------------- */
 
@@ -68,7 +25,7 @@ static void assert_table_refused(struct unit_pool *up, const struct inode_core *
 	struct pool next = { .region = up->region, .super = up->pool.super };
 
 	if (core)
-		rewrite_inode(up, INO_ITABLE, core);
+		unit_pool_rewrite(up, INO_ITABLE, core);
 	ck_assert_int_eq(ialloc_new(&next), -EUCLEAN);
 	ck_assert_ptr_null(next.ialloc);
 }
@@ -76,7 +33,7 @@ static void assert_table_refused(struct unit_pool *up, const struct inode_core *
 START_TEST(a_damaged_table_inode_is_refused)
 {
 	struct unit_pool *up = unit_pool_new(POOL_BLOCKS, IDLE);
-	const struct inode_core good = core_of(up, INO_ITABLE);
+	const struct inode_core good = unit_pool_core(up, INO_ITABLE);
 	struct extent e = extent_unpack(good.extent[0]);
 	struct inode_core core = good;
 	uint64_t off = inode_offset(&up->pool, INO_ITABLE), ones = ~0ULL;
@@ -94,8 +51,8 @@ START_TEST(a_damaged_table_inode_is_refused)
 	core = good;
 	core.nlink = 0;
 	assert_table_refused(up, &core);
-	rewrite_inode(up, INO_ITABLE, &good);
-	damage(up, off + offsetof(struct disk_inode, mtime), &ones, sizeof(ones));
+	unit_pool_rewrite(up, INO_ITABLE, &good);
+	unit_pool_damage(up, off + offsetof(struct disk_inode, mtime), &ones, sizeof(ones));
 	assert_table_refused(up, NULL);
 	unit_pool_delete(up);
 }
@@ -110,12 +67,12 @@ START_TEST(the_table_grows_by_a_chunk_when_no_slot_is_free)
 
 	ck_assert_uint_eq(ialloc_slots(&up->pool), INODES_PER_BLOCK);
 	for (i = 0; i < INODES_PER_BLOCK - 2; i++)
-		make_file(up);
+		unit_pool_file(up);
 	ck_assert_uint_eq(ialloc_slots(&up->pool), INODES_PER_BLOCK);
-	ck_assert_uint_eq(make_file(up), INODES_PER_BLOCK);
+	ck_assert_uint_eq(unit_pool_file(up), INODES_PER_BLOCK);
 	ck_assert_uint_eq(ialloc_slots(&up->pool), 17 * INODES_PER_BLOCK);
 	ck_assert_uint_eq(ialloc_used(&up->pool), INODES_PER_BLOCK);
-	ck_assert_uint_eq(core_of(up, INO_ITABLE).blocks, 17);
+	ck_assert_uint_eq(unit_pool_core(up, INO_ITABLE).blocks, 17);
 	unit_pool_delete(up);
 }
 END_TEST
@@ -123,12 +80,12 @@ END_TEST
 START_TEST(a_freed_number_is_not_used_again_at_once)
 {
 	struct unit_pool *up = unit_pool_new(POOL_BLOCKS, IDLE);
-	uint64_t a = make_file(up), b, generation = core_of(up, a).generation;
+	uint64_t a = unit_pool_file(up), b, generation = unit_pool_core(up, a).generation;
 
-	unlink_ino(up, a);
-	b = make_file(up);
+	unit_pool_unlink_ino(up, a);
+	b = unit_pool_file(up);
 	ck_assert_uint_ne(a, b);
-	ck_assert_uint_gt(core_of(up, b).generation, generation);
+	ck_assert_uint_gt(unit_pool_core(up, b).generation, generation);
 	ck_assert_uint_eq(generation >> 32, up->pool.mount);
 	unit_pool_delete(up);
 }
@@ -137,10 +94,10 @@ END_TEST
 START_TEST(only_taken_slots_have_an_offset)
 {
 	struct unit_pool *up = unit_pool_new(POOL_BLOCKS, IDLE);
-	uint64_t ino = make_file(up);
+	uint64_t ino = unit_pool_file(up);
 
 	ck_assert_uint_eq(ialloc_offset(&up->pool, INO_ITABLE), (uint64_t)BLOCK_ITABLE_INODE << BLOCK_SHIFT);
-	ck_assert_uint_eq(ialloc_offset(&up->pool, ino), (TABLE_START << BLOCK_SHIFT) + ino * INODE_SIZE);
+	ck_assert_uint_eq(ialloc_offset(&up->pool, ino), (UNIT_POOL_TABLE << BLOCK_SHIFT) + ino * INODE_SIZE);
 	ck_assert_uint_eq(ialloc_offset(&up->pool, ino + 1), 0);
 	ck_assert_uint_eq(ialloc_offset(&up->pool, INODES_PER_BLOCK), 0);
 	ck_assert_uint_eq(ialloc_offset(&up->pool, INO_MAX), 0);
@@ -174,7 +131,7 @@ START_TEST(an_abort_undoes_the_growth_of_the_table)
 	struct tx tx;
 
 	for (i = 0; i < INODES_PER_BLOCK - 3; i++)
-		make_file(up);
+		unit_pool_file(up);
 	free_blocks = unit_pool_free(up);
 	before = ialloc_itable(&up->pool)->core;
 	ck_assert_int_eq(tx_begin(&tx, &up->pool, 0), 0);
@@ -188,7 +145,7 @@ START_TEST(an_abort_undoes_the_growth_of_the_table)
 	ck_assert_uint_eq(unit_pool_free(up), free_blocks);
 	ck_assert_mem_eq(&before, &ialloc_itable(&up->pool)->core, sizeof(before));
 	for (i = 0; i < 3; i++)
-		make_file(up);
+		unit_pool_file(up);
 	ck_assert_uint_eq(ialloc_used(&up->pool), INODES_PER_BLOCK + 1);
 	unit_pool_delete(up);
 }
@@ -204,7 +161,7 @@ START_TEST(growth_survives_every_lack_of_memory)
 	int rc;
 
 	for (n = 0; n < INODES_PER_BLOCK - 2; n++)
-		make_file(up);
+		unit_pool_file(up);
 	free_blocks = unit_pool_free(up);
 	for (n = 1, rc = -ENOMEM; rc == -ENOMEM; n++) {
 		ck_assert_int_eq(tx_begin(&tx, &up->pool, 0), 0);
@@ -230,13 +187,13 @@ START_TEST(a_full_pool_has_no_slot_and_no_deadlock)
 	struct tx tx;
 
 	for (i = 0; i < INODES_PER_BLOCK - 2; i++)
-		make_file(up);
+		unit_pool_file(up);
 	ck_assert_int_eq(tx_begin(&tx, &up->pool, 0), 0);
 	fault_arm_always(FAULT_BALLOC);
 	ck_assert_int_eq(ialloc_alloc(&tx, &ino, &generation), -ENOSPC);
 	fault_disarm(FAULT_BALLOC);
 	tx_abort(&tx);
-	make_file(up);
+	unit_pool_file(up);
 	unit_pool_delete(up);
 }
 END_TEST
@@ -315,13 +272,13 @@ START_TEST(empty_table_blocks_are_given_back)
 	unsigned int i;
 
 	for (i = 0; i < files; i++)
-		ino[i] = make_file(up);
+		ino[i] = unit_pool_file(up);
 	free_blocks = unit_pool_free(up);
 	/* blocks 2, 3 and 5 empty; 7 to 16 were never used; 0, 1, 4, 6 stay */
 	for (i = 0; i < files; i++) {
 		index = ino[i] / INODES_PER_BLOCK;
 		if (index == 2 || index == 3 || index == 5)
-			unlink_ino(up, ino[i]);
+			unit_pool_unlink_ino(up, ino[i]);
 	}
 	ck_assert_uint_eq(ialloc_reclaimable(&up->pool), 13);
 	ck_assert_int_eq(ialloc_reclaim(&up->pool), 0);
@@ -329,14 +286,14 @@ START_TEST(empty_table_blocks_are_given_back)
 	ck_assert_uint_eq(ialloc_slots(&up->pool), 7 * INODES_PER_BLOCK);
 	ck_assert_uint_eq(ialloc_table_block(&up->pool, 3), 0);
 	ck_assert_uint_eq(unit_pool_free(up), free_blocks + 13);
-	ck_assert_uint_eq(core_of(up, INO_ITABLE).blocks, 4);
+	ck_assert_uint_eq(unit_pool_core(up, INO_ITABLE).blocks, 4);
 	unit_pool_reopen(up, IDLE);
 	ck_assert_uint_eq(unit_pool_free(up), free_blocks + 13);
 	ck_assert_uint_eq(ialloc_used(&up->pool), files + 1 - 3 * INODES_PER_BLOCK);
 	/* the last block goes, and with it the hole before it */
 	for (i = 0; i < files; i++)
 		if (ino[i] / INODES_PER_BLOCK == 6)
-			unlink_ino(up, ino[i]);
+			unit_pool_unlink_ino(up, ino[i]);
 	ck_assert_int_eq(ialloc_reclaim(&up->pool), 0);
 	ck_assert_uint_eq(ialloc_slots(&up->pool), 5 * INODES_PER_BLOCK);
 	free(ino);
@@ -351,11 +308,11 @@ START_TEST(holes_of_the_table_are_filled_first)
 	unsigned int i;
 
 	while (last != 33 * INODES_PER_BLOCK - 1)
-		last = make_file(up);
+		last = unit_pool_file(up);
 	for (i = 4 * INODES_PER_BLOCK; i < 6 * INODES_PER_BLOCK; i++)
-		unlink_ino(up, i);
+		unit_pool_unlink_ino(up, i);
 	ck_assert_int_eq(ialloc_reclaim(&up->pool), 0);
-	ck_assert_uint_eq(make_file(up), 4 * INODES_PER_BLOCK);
+	ck_assert_uint_eq(unit_pool_file(up), 4 * INODES_PER_BLOCK);
 	ck_assert_uint_eq(ialloc_slots(&up->pool), 33 * INODES_PER_BLOCK);
 	ck_assert_uint_ne(ialloc_table_block(&up->pool, 5), 0);
 	unit_pool_delete(up);
@@ -370,8 +327,8 @@ START_TEST(an_allocation_in_a_full_pool_takes_empty_table_blocks)
 	struct tx tx;
 
 	while (last != INODES_PER_BLOCK)
-		last = make_file(up);
-	unlink_ino(up, last);
+		last = unit_pool_file(up);
+	unit_pool_unlink_ino(up, last);
 	ck_assert_int_eq(journal_retire(up->pool.journal), 0);
 	while (balloc_alloc(up->pool.balloc, POOL_BLOCKS, 0, 0, BALLOC_RESERVE, &run) == 0)
 		;

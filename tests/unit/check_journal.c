@@ -1,155 +1,19 @@
 /*
- * The ring while it is in use: what a commit costs, who waits for whom, what makes room, and what a failed
- * write-back does to everybody. (What a power cut leaves is check_recover.c.)
+ * The ring while it is in use: what a commit costs, who waits for whom, and what makes room. (What a failed
+ * write-back does to everybody is check_journal_fail.c, what a power cut leaves check_recover.c.)
  *
- * Threads are steered by their fences: a gate holds a chosen one back. Where a test says that somebody waits,
- * it takes the order in which two things were seen to end; it never measures time. PAUSE only gives a thread
- * that should have waited the time to be caught.
+ * Threads are steered by gates in their fences: committer.h.
  */
-#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "engine.h"
-#include "meta/journal.h"
+#include "committer.h"
 #include "meta/record.h"
 #include "pmem/emu.h"
-#include "unit.h"
 
 #define IN_FLIGHT	256U		/* records committed and not applied, at most: of meta/journal.c */
-#define PAUSE		20000		/* microseconds */
-#define BIG_WORDS	500U
-#define BIG		4096U		/* bytes of a record with one patch of BIG_WORDS */
-#define BIGS		(ENGINE_RING / BIG)	/* that fill the ring */
-
-static struct region *r;
-static struct engine e;
-
-static struct tail tail_on_media(void)
-{
-	struct tail tail;
-
-	ck_assert_int_eq(tail_read(r, &e.pool.super, &tail), 0);
-	return tail;
-}
-
-static uint64_t commit(uint64_t off, uint32_t words, uint64_t value)
-{
-	struct engine_change c = { .off = off, .value = value, .words = words };
-	uint64_t seq;
-
-	ck_assert_int_eq(engine_commit(&e, &c, 1, &seq), 0);
-	return seq;
-}
-
-static int try_commit(void)
-{
-	struct engine_change c = { .off = ENGINE_DATA, .value = 1, .words = 1 };
-	uint64_t seq;
-
-	return engine_commit(&e, &c, 1, &seq);
-}
-
-/* ---- A thread that commits one record ------------------------------------------------------------------ */
-
-static atomic_uint events;		/* things that were seen to end, in order */
-
-struct committer {
-	pthread_t		thread;
-	struct engine_change	change;
-	bool			apply;
-	uint64_t		seq;
-	int			rc;
-	atomic_bool		begun;
-	atomic_uint		returned;	/* its place in the order of events, 0: not yet */
-};
-
-static _Thread_local struct committer *me;
-
-static void *run_committer(void *arg)
-{
-	me = arg;
-	atomic_store(&me->begun, true);
-	me->rc = engine_commit(&e, &me->change, 1, &me->seq);
-	atomic_store(&me->returned, atomic_fetch_add(&events, 1) + 1);
-	if (!me->rc && me->apply)
-		engine_apply(&e, &me->change, 1, me->seq);
-	return NULL;
-}
-
-static void start(struct committer *c, uint64_t off, uint64_t value)
-{
-	c->change = (struct engine_change){ .off = off, .value = value, .words = 1 };
-	ck_assert_int_eq(pthread_create(&c->thread, NULL, run_committer, c), 0);
-}
-
-/* The same, and time to return for one that should wait. */
-static void start_waiting(struct committer *c, uint64_t off, uint64_t value)
-{
-	start(c, off, value);
-	while (!atomic_load(&c->begun))
-		usleep(100);
-	usleep(PAUSE);
-}
-
-static void finish(struct committer *c)
-{
-	ck_assert_int_eq(pthread_join(c->thread, NULL), 0);
-}
-
-/* ---- Gates: the fences of chosen committers ------------------------------------------------------------ */
-
-struct gate {
-	_Atomic(struct committer *) who;	/* NULL: this gate is not set */
-	atomic_bool		 arrived, open;
-	int			 rc;	/* of the fence, once open; 0: a real fence */
-};
-
-static struct gate gates[2];
-static enum persist_point failing_point = PERSIST_POINTS;
-static atomic_uint commit_fences;		/* that are over */
-
-static int gated(enum persist_point point)
-{
-	unsigned int i;
-
-	if (point == failing_point)
-		return -EIO;
-	for (i = 0; i < 2; i++) {
-		struct gate *g = &gates[i];
-
-		if (point != PERSIST_COMMIT || !me || atomic_load(&g->who) != me)
-			continue;
-		atomic_store(&g->arrived, true);
-		while (!atomic_load(&g->open))
-			usleep(100);
-		if (g->rc)
-			return g->rc;
-	}
-	atomic_fetch_add(&commit_fences, point == PERSIST_COMMIT);
-	return 0;
-}
-
-/* The next fence of `who` waits; returns when it does. */
-static void hold(struct gate *g, struct committer *who, uint64_t off, int rc)
-{
-	g->rc = rc;
-	atomic_store(&g->who, who);
-	start(who, off, 1);
-	while (!atomic_load(&g->arrived))
-		usleep(100);
-}
-
-/* The order number of the gate's opening. */
-static unsigned int open_gate(struct gate *g)
-{
-	unsigned int at = atomic_fetch_add(&events, 1) + 1;
-
-	atomic_store(&g->open, true);
-	return at;
-}
 
 /* ---- Committing ---------------------------------------------------------------------------------------- */
 
@@ -444,6 +308,7 @@ START_TEST(settled_is_called_for_each_durable_tail_in_order)
 {
 	uint64_t first = journal_next_seq(e.pool.journal), i, last;
 
+	settled_calls = 0;
 	e.on_settled = note_settled;
 	emu_record(r);
 	for (i = 0; i < 100; i++)
@@ -478,137 +343,6 @@ START_TEST(set_tail_keeps_the_place_and_sets_the_rest)
 	ck_assert_uint_eq(now.freemap_block, ENGINE_FIRST);
 	ck_assert_uint_eq(now.freemap_blocks, 5);
 	ck_assert_uint_eq(now.counter, before.counter + 1);
-}
-END_TEST
-
-/* ---- Failing ------------------------------------------------------------------------------------------- */
-
-static void assert_dead(void)
-{
-	uint64_t commits = persist_count(PERSIST_COMMIT), tails = persist_count(PERSIST_TAIL);
-
-	ck_assert_int_eq(try_commit(), -EIO);
-	ck_assert_int_eq(journal_retire(e.pool.journal), -EIO);
-	ck_assert_int_eq(journal_set_tail(e.pool.journal, TAIL_CLEAN, 0, 0), -EIO);
-	ck_assert_uint_eq(persist_count(PERSIST_COMMIT), commits);
-	ck_assert_uint_eq(persist_count(PERSIST_TAIL), tails);
-}
-
-START_TEST(failed_commit_fails_all_that_comes_after)
-{
-	engine_change(&e, ENGINE_DATA, 1, 1);
-	engine_fences(r, gated);
-	failing_point = PERSIST_COMMIT;
-	ck_assert_int_eq(try_commit(), -EIO);
-	failing_point = PERSIST_POINTS;
-	assert_dead();
-}
-END_TEST
-
-START_TEST(failed_commit_wakes_later_committers_with_the_error)
-{
-	struct committer a = { .rc = 0 }, b = { .rc = 0 };
-
-	engine_fences(r, gated);
-	hold(&gates[0], &a, ENGINE_DATA, -EIO);
-	start(&b, ENGINE_DATA + 8, 2);
-	while (atomic_load(&commit_fences) < 1)		/* b's record is on media, and waits for a's */
-		usleep(100);
-	usleep(PAUSE);
-	open_gate(&gates[0]);
-	finish(&a);
-	finish(&b);
-	ck_assert_int_eq(a.rc, -EIO);
-	ck_assert_int_eq(b.rc, -EIO);
-	assert_dead();
-}
-END_TEST
-
-/* a's fence is under way, b waits for it, and c, after both, fails. */
-START_TEST(failed_commit_lets_earlier_records_go_on)
-{
-	struct committer a = { .apply = true }, b = { .apply = true }, c = { .apply = true };
-
-	engine_fences(r, gated);
-	hold(&gates[0], &a, ENGINE_DATA, 0);
-	start(&b, ENGINE_DATA + 8, 1);
-	while (atomic_load(&commit_fences) < 1)
-		usleep(100);
-	hold(&gates[1], &c, ENGINE_DATA + 16, -EIO);
-	open_gate(&gates[1]);
-	finish(&c);
-	usleep(PAUSE);
-	open_gate(&gates[0]);
-	finish(&a);
-	finish(&b);
-	ck_assert_int_eq(c.rc, -EIO);
-	ck_assert_int_eq(a.rc, 0);
-	ck_assert_int_eq(b.rc, 0);
-	ck_assert_uint_eq(engine_word(r, ENGINE_DATA), 1);
-	ck_assert_uint_eq(engine_word(r, ENGINE_DATA + 8), 1);
-	ck_assert_uint_eq(engine_word(r, ENGINE_DATA + 16), 0);
-	assert_dead();
-}
-END_TEST
-
-START_TEST(failed_commit_wakes_who_waits_to_retire)
-{
-	struct committer a = { .rc = 0 };
-
-	engine_fences(r, gated);
-	hold(&gates[0], &a, ENGINE_DATA, -EIO);
-	open_gate(&gates[0]);
-	ck_assert_int_eq(journal_retire(e.pool.journal), -EIO);
-	finish(&a);
-	ck_assert_int_eq(a.rc, -EIO);
-}
-END_TEST
-
-START_TEST(failed_retire_or_tail_fails_the_journal_and_the_tail_stays)
-{
-	uint64_t seq = engine_change(&e, ENGINE_DATA, 1, 1);
-
-	engine_fences(r, gated);
-	e.on_settled = note_settled;
-	failing_point = _i ? PERSIST_TAIL : PERSIST_RETIRE;
-	ck_assert_int_eq(journal_retire(e.pool.journal), -EIO);
-	if (!_i)
-		ck_assert_uint_le(tail_on_media().seq, seq);
-	ck_assert_uint_eq(settled_calls, 0);
-	failing_point = PERSIST_POINTS;
-	assert_dead();
-}
-END_TEST
-
-START_TEST(failed_retire_wakes_who_waits_for_room)
-{
-	uint64_t n = BIGS, i, first = 0;
-	struct committer c = { .rc = 0 };
-
-	for (i = 0; i < n; i++) {
-		uint64_t seq = commit(ENGINE_DATA, BIG_WORDS, i);
-
-		first = i ? first : seq;
-		if (i)
-			journal_applied(e.pool.journal, seq);
-	}
-	engine_fences(r, gated);
-	failing_point = PERSIST_RETIRE;
-	start_waiting(&c, ENGINE_DATA, 1);
-	journal_applied(e.pool.journal, first);		/* retires, and fails */
-	finish(&c);
-	ck_assert_int_eq(c.rc, -EIO);
-}
-END_TEST
-
-START_TEST(ring_changed_behind_our_back_is_noticed)
-{
-	uint64_t seq = engine_change(&e, ENGINE_DATA, 1, 1);
-
-	*(char *)region_at(r, ((uint64_t)BLOCK_JOURNAL << BLOCK_SHIFT) + 70) ^= 1;
-	ck_assert_int_eq(journal_retire(e.pool.journal), -EUCLEAN);
-	ck_assert_int_eq(try_commit(), -EUCLEAN);
-	ck_assert_uint_eq(tail_on_media().seq, seq);
 }
 END_TEST
 
@@ -660,30 +394,12 @@ START_TEST(threads_commit_and_retire_side_by_side)
 }
 END_TEST
 
-/* ---- Life ---------------------------------------------------------------------------------------------- */
-
-static void setup(void)
-{
-	r = engine_region();
-	engine_open(&e, r);
-	memset(gates, 0, sizeof(gates));
-	failing_point = PERSIST_POINTS;
-	atomic_store(&commit_fences, 0);
-	settled_calls = 0;
-}
-
-static void teardown(void)
-{
-	engine_close(&e);
-	emu_close(r);
-}
-
 static Suite *suite(void)
 {
 	Suite *s = suite_create("journal");
 	TCase *t = tcase_create("commit");
 
-	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_add_checked_fixture(t, committer_setup, committer_teardown);
 	tcase_add_test(t, each_record_costs_one_fence);
 	tcase_add_test(t, committed_record_is_durable_and_nothing_of_it_in_place);
 	tcase_add_test(t, commit_waits_for_the_fence_of_an_earlier_record);
@@ -693,7 +409,7 @@ static Suite *suite(void)
 	suite_add_tcase(s, t);
 
 	t = tcase_create("retire");
-	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_add_checked_fixture(t, committer_setup, committer_teardown);
 	tcase_add_test(t, half_full_ring_is_retired_by_who_applied_last);
 	tcase_add_test(t, full_ring_makes_the_committer_retire);
 	tcase_add_test(t, committer_without_room_waits_for_records_to_be_applied);
@@ -706,16 +422,6 @@ static Suite *suite(void)
 	tcase_add_test(t, set_tail_keeps_the_place_and_sets_the_rest);
 	suite_add_tcase(s, t);
 
-	t = tcase_create("fail");
-	tcase_add_checked_fixture(t, setup, teardown);
-	tcase_add_test(t, failed_commit_fails_all_that_comes_after);
-	tcase_add_test(t, failed_commit_wakes_later_committers_with_the_error);
-	tcase_add_test(t, failed_commit_lets_earlier_records_go_on);
-	tcase_add_test(t, failed_commit_wakes_who_waits_to_retire);
-	tcase_add_loop_test(t, failed_retire_or_tail_fails_the_journal_and_the_tail_stays, 0, 2);
-	tcase_add_test(t, failed_retire_wakes_who_waits_for_room);
-	tcase_add_test(t, ring_changed_behind_our_back_is_noticed);
-	suite_add_tcase(s, t);
 	return s;
 }
 

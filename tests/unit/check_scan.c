@@ -20,7 +20,6 @@
 #include "util/fault.h"
 
 #define POOL_BLOCKS	8192U
-#define TABLE_START	(BLOCK_JOURNAL + UNIT_POOL_JOURNAL)	/* the hand-made table's first block */
 #define IDLE		64U
 
 /* ---- Making things ------------------------------------------------------------------------------------- */
@@ -64,14 +63,6 @@ static uint64_t make_file(struct unit_pool *up, unsigned int n)
 	return ino;
 }
 
-static void unlink_ino(struct unit_pool *up, uint64_t ino)
-{
-	struct inode *ip;
-
-	ck_assert_int_eq(inode_get(&up->pool, ino, &ip), 0);
-	unit_pool_unlink(ip);
-}
-
 /* Files of all sizes, directories, symlinks' kind, xattrs, and gaps where some were unlinked. */
 static void populate(struct unit_pool *up)
 {
@@ -83,7 +74,7 @@ static void populate(struct unit_pool *up)
 		ino[i] = make_file(up, i % 10);
 	make_file(up, 600);
 	for (i = 0; i < 60; i += 3)
-		unlink_ino(up, ino[i]);
+		unit_pool_unlink_ino(up, ino[i]);
 	for (i = 0; i < 3; i++) {
 		ip = unit_pool_inode(up, S_IFREG | 0600);
 		set_xattr(ip, 100 + 4000 * i);
@@ -94,30 +85,6 @@ static void populate(struct unit_pool *up)
 	inode_put(ip);
 	inode_put(unit_pool_inode(up, S_IFIFO | 0600));
 	ck_assert_int_eq(journal_retire(up->pool.journal), 0);
-}
-
-/* Overwrite bytes of the pool, as damage does. */
-static void damage(struct unit_pool *up, uint64_t off, const void *bytes, size_t len)
-{
-	persist_store(up->region, region_at(up->region, off), bytes, len);
-}
-
-/* Change the inode on media to what it would be if it had been written so: with a good crc. */
-static void rewrite_inode(struct unit_pool *up, uint64_t ino, const struct inode_core *core)
-{
-	uint64_t off = inode_offset(&up->pool, ino);
-	struct disk_inode d;
-
-	inode_encode(&d, ino, core, format_seed(&up->pool.super, off));
-	damage(up, off, &d, sizeof(d));
-}
-
-static struct inode_core core_of(struct unit_pool *up, uint64_t ino)
-{
-	struct inode_core core;
-
-	inode_decode(pool_at(&up->pool, inode_offset(&up->pool, ino)), &core);
-	return core;
 }
 
 /* ---- The next mount ------------------------------------------------------------------------------------ */
@@ -213,7 +180,7 @@ START_TEST(scan_names_an_inode_that_does_not_verify)
 
 	populate(up);
 	ino = make_file(up, 3);
-	damage(up, inode_offset(&up->pool, ino) + offsetof(struct disk_inode, size), &zero, sizeof(zero));
+	unit_pool_damage(up, inode_offset(&up->pool, ino) + offsetof(struct disk_inode, size), &zero, sizeof(zero));
 	snprintf(name, sizeof(name), "inode %llu:", (unsigned long long)ino);
 	assert_scan_refuses(up, name, "crc");
 	unit_pool_delete(up);
@@ -224,12 +191,12 @@ START_TEST(scan_names_an_inode_whose_block_has_two_owners)
 {
 	struct unit_pool *up = unit_pool_new(POOL_BLOCKS, IDLE);
 	uint64_t a = make_file(up, 3), b = make_file(up, 2);
-	struct inode_core core = core_of(up, b), other = core_of(up, a);
+	struct inode_core core = unit_pool_core(up, b), other = unit_pool_core(up, a);
 	struct extent e = extent_unpack(core.extent[1]);
 
 	e.block = extent_unpack(other.extent[2]).block;
 	core.extent[1] = extent_pack(&e);
-	rewrite_inode(up, b, &core);
+	unit_pool_rewrite(up, b, &core);
 	assert_scan_refuses(up, "inode ", "another object");
 	unit_pool_delete(up);
 }
@@ -239,11 +206,11 @@ START_TEST(scan_refuses_an_xattr_run_in_the_inode_table)
 {
 	struct unit_pool *up = unit_pool_new(POOL_BLOCKS, IDLE);
 	uint64_t ino = make_file(up, 0);
-	struct inode_core core = core_of(up, ino);
+	struct inode_core core = unit_pool_core(up, ino);
 
-	core.xattr_block = TABLE_START;
+	core.xattr_block = UNIT_POOL_TABLE;
 	core.xattr_blocks = 1;
-	rewrite_inode(up, ino, &core);
+	unit_pool_rewrite(up, ino, &core);
 	assert_scan_refuses(up, "inode ", "another object");
 	unit_pool_delete(up);
 }
@@ -253,12 +220,12 @@ START_TEST(scan_names_an_inode_with_a_damaged_extent_node)
 {
 	struct unit_pool *up = unit_pool_new(POOL_BLOCKS, IDLE);
 	uint64_t ino = make_file(up, 600), node, ones = ~0ULL;
-	struct inode_core core = core_of(up, ino);
+	struct inode_core core = unit_pool_core(up, ino);
 	char name[32];
 
 	ck_assert_int_eq(core.format, INODE_FORMAT_TREE);
 	node = le64_to_cpu(core.index[core.count - 1].child);
-	damage(up, (node << BLOCK_SHIFT) + 100, &ones, sizeof(ones));
+	unit_pool_damage(up, (node << BLOCK_SHIFT) + 100, &ones, sizeof(ones));
 	snprintf(name, sizeof(name), "inode %llu:", (unsigned long long)ino);
 	assert_scan_refuses(up, name, "extent tree");
 	unit_pool_delete(up);
@@ -271,7 +238,7 @@ START_TEST(scan_refuses_a_pool_without_a_root)
 	uint64_t zero = 0;
 
 	make_file(up, 0);
-	damage(up, inode_offset(&up->pool, INO_ROOT), &zero, sizeof(zero));
+	unit_pool_damage(up, inode_offset(&up->pool, INO_ROOT), &zero, sizeof(zero));
 	assert_scan_refuses(up, "inode 1:", "root");
 	unit_pool_delete(up);
 }
@@ -284,8 +251,8 @@ START_TEST(scan_passes_over_what_free_slots_hold)
 	struct err err = { "" };
 	struct pool next;
 
-	unlink_ino(up, ino);
-	damage(up, off + offsetof(struct disk_inode, size), &ones, sizeof(ones));
+	unit_pool_unlink_ino(up, ino);
+	unit_pool_damage(up, off + offsetof(struct disk_inode, size), &ones, sizeof(ones));
 	ck_assert_int_eq(journal_retire(up->pool.journal), 0);
 	next_open(&next, up);
 	ck_assert_int_eq(scan_pool(&next, 1, &err), 0);
@@ -364,7 +331,7 @@ START_TEST(a_cache_that_does_not_fit_is_not_believed)
 	t = tail;
 	t.freemap_block = UINT64_MAX;
 	ck_assert_int_eq(load(up, &t), -ENODATA);
-	damage(up, (tail.freemap_block << BLOCK_SHIFT) + 512, &ones, sizeof(ones));
+	unit_pool_damage(up, (tail.freemap_block << BLOCK_SHIFT) + 512, &ones, sizeof(ones));
 	ck_assert_int_eq(load(up, &tail), -ENODATA);
 	unit_pool_delete(up);
 }
@@ -385,13 +352,13 @@ static void forge(struct unit_pool *up, const struct tail *tail, uint64_t bit, b
 		bits[bit / 8] &= (uint8_t)~(1U << bit % 8);
 	fm->crc = cpu_to_le32(crc32c_object(format_seed(&up->pool.super, off), fm, bytes,
 					    offsetof(struct disk_freemap, crc)));
-	damage(up, off, fm, bytes);
+	unit_pool_damage(up, off, fm, bytes);
 	free(fm);
 }
 
 START_TEST(a_cache_that_frees_what_every_pool_uses_is_not_believed)
 {
-	const uint64_t bit[] = { 0, BLOCK_JOURNAL + 5, POOL_BLOCKS - 1, TABLE_START, POOL_BLOCKS + INO_ROOT };
+	const uint64_t bit[] = { 0, BLOCK_JOURNAL + 5, POOL_BLOCKS - 1, UNIT_POOL_TABLE, POOL_BLOCKS + INO_ROOT };
 	struct unit_pool *up = unit_pool_new(POOL_BLOCKS, IDLE);
 	struct tail tail;
 	unsigned int i;

@@ -30,11 +30,7 @@ static void setup(void)
 
 static void teardown(void)
 {
-	fault_disarm(FAULT_ALLOC);
-	fault_disarm(FAULT_BALLOC);
-	inode_put(file);
-	inode_put(up->root);
-	unit_pool_delete(up);
+	unit_pool_end(up, file);
 }
 
 /* One change in a transaction of its own, aborted if it fails. */
@@ -59,10 +55,7 @@ static int set_text(const char *name, const char *text)
 
 static void reopen(void)
 {
-	uint64_t ino = file->ino;
-
-	unit_pool_reopen(up, 16);
-	ck_assert_int_eq(inode_get(&up->pool, ino, &file), 0);
+	file = unit_pool_reopen_inode(up, 16, file);
 }
 
 static void assert_text(const char *name, const char *text)

@@ -19,8 +19,7 @@
 #include "pmem/emu.h"
 #include "unit.h"
 #include "util/crc32c.h"
-
-#define ITABLE_BLOCK	(BLOCK_JOURNAL + UNIT_POOL_JOURNAL)
+#include "util/fault.h"
 
 static void settled(void *arg, uint64_t seq)
 {
@@ -44,7 +43,7 @@ static void format(struct region *r)
 	struct tail tail = { .seq = 1, .flags = TAIL_CLEAN };
 	struct inode_core itable = { .mode = S_IFREG | 0600, .nlink = 1, .size = BLOCK_SIZE };
 	struct inode_core root = { .mode = S_IFDIR | 0755, .nlink = 2, .rdev = INO_ROOT };
-	struct extent first = { .file_block = 0, .block = ITABLE_BLOCK, .count = 1 };
+	struct extent first = { .file_block = 0, .block = UNIT_POOL_TABLE, .count = 1 };
 
 	memset(sb.uuid, 0xa5, sizeof(sb.uuid));
 	sb.seed = crc32c(0, sb.uuid, sizeof(sb.uuid));
@@ -55,7 +54,7 @@ static void format(struct region *r)
 	itable.blocks = itable.count = 1;
 	itable.extent[0] = extent_pack(&first);
 	store_inode(r, &sb, (uint64_t)BLOCK_ITABLE_INODE << BLOCK_SHIFT, INO_ITABLE, &itable);
-	store_inode(r, &sb, ((uint64_t)ITABLE_BLOCK << BLOCK_SHIFT) + INO_ROOT * INODE_SIZE, INO_ROOT, &root);
+	store_inode(r, &sb, ((uint64_t)UNIT_POOL_TABLE << BLOCK_SHIFT) + INO_ROOT * INODE_SIZE, INO_ROOT, &root);
 	ck_assert_int_eq(persist_fence(r, PERSIST_FORMAT), 0);
 	ck_assert_int_eq(tail_write(r, &sb, &tail), 0);
 	ck_assert_int_eq(super_write(r, &sb), 0);
@@ -103,7 +102,7 @@ struct unit_pool *unit_pool_new(uint64_t blocks, unsigned int idle)
 	format(up->region);
 	open_parts(up, idle);
 	p = &up->pool;
-	ck_assert_int_eq(balloc_mark(p->balloc, 0, ITABLE_BLOCK + 1), 0);
+	ck_assert_int_eq(balloc_mark(p->balloc, 0, UNIT_POOL_TABLE + 1), 0);
 	ck_assert_int_eq(balloc_mark(p->balloc, blocks - 1, 1), 0);
 	ck_assert_int_eq(ialloc_mark(p, INO_ROOT), 0);
 	ck_assert_int_eq(balloc_start(p->balloc, UNIT_POOL_RESERVE), 0);
@@ -131,6 +130,25 @@ void unit_pool_reopen(struct unit_pool *up, unsigned int idle)
 	ck_assert_int_eq(inode_get(&up->pool, INO_ROOT, &up->root), 0);
 }
 
+struct inode *unit_pool_reopen_inode(struct unit_pool *up, unsigned int idle, const struct inode *ip)
+{
+	uint64_t ino = ip->ino;
+	struct inode *again;
+
+	unit_pool_reopen(up, idle);
+	ck_assert_int_eq(inode_get(&up->pool, ino, &again), 0);
+	return again;
+}
+
+void unit_pool_end(struct unit_pool *up, struct inode *ip)
+{
+	fault_disarm(FAULT_ALLOC);
+	fault_disarm(FAULT_BALLOC);
+	inode_put(ip);
+	inode_put(up->root);
+	unit_pool_delete(up);
+}
+
 uint64_t unit_pool_free(struct unit_pool *up)
 {
 	struct balloc_stat st;
@@ -156,6 +174,15 @@ struct inode *unit_pool_inode(struct unit_pool *up, mode_t mode)
 	return ip;
 }
 
+uint64_t unit_pool_file(struct unit_pool *up)
+{
+	struct inode *ip = unit_pool_inode(up, S_IFREG | 0644);
+	uint64_t ino = ip->ino;
+
+	inode_put(ip);
+	return ino;
+}
+
 void unit_pool_unlink(struct inode *ip)
 {
 	struct tx tx;
@@ -164,6 +191,36 @@ void unit_pool_unlink(struct inode *ip)
 	ip->core.nlink = 0;
 	unit_commit(&tx, ip);
 	inode_put(ip);
+}
+
+void unit_pool_unlink_ino(struct unit_pool *up, uint64_t ino)
+{
+	struct inode *ip;
+
+	ck_assert_int_eq(inode_get(&up->pool, ino, &ip), 0);
+	unit_pool_unlink(ip);
+}
+
+void unit_pool_damage(struct unit_pool *up, uint64_t off, const void *bytes, size_t len)
+{
+	persist_store(up->region, region_at(up->region, off), bytes, len);
+}
+
+struct inode_core unit_pool_core(struct unit_pool *up, uint64_t ino)
+{
+	struct inode_core core;
+
+	inode_decode(pool_at(&up->pool, inode_offset(&up->pool, ino)), &core);
+	return core;
+}
+
+void unit_pool_rewrite(struct unit_pool *up, uint64_t ino, const struct inode_core *core)
+{
+	uint64_t off = inode_offset(&up->pool, ino);
+	struct disk_inode d;
+
+	inode_encode(&d, ino, core, format_seed(&up->pool.super, off));
+	unit_pool_damage(up, off, &d, sizeof(d));
 }
 
 void unit_begin(struct tx *tx, struct inode *ip, unsigned int flags)

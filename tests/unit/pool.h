@@ -18,6 +18,7 @@
 
 #define UNIT_POOL_JOURNAL	64U	/* blocks of the ring: small, so that tests wrap it */
 #define UNIT_POOL_RESERVE	32U	/* blocks kept back */
+#define UNIT_POOL_TABLE		(BLOCK_JOURNAL + UNIT_POOL_JOURNAL)	/* the inode table's first block */
 
 struct unit_pool {
 	struct pool	 pool;
@@ -40,6 +41,12 @@ void unit_pool_delete(struct unit_pool *up);
  */
 void unit_pool_reopen(struct unit_pool *up, unsigned int idle);
 
+/* unit_pool_reopen_inode - the same, and the inode that `ip` was: referenced anew. */
+struct inode *unit_pool_reopen_inode(struct unit_pool *up, unsigned int idle, const struct inode *ip);
+
+/* unit_pool_end - how a test with one inode ends: no fault armed, `ip` and the root put, unit_pool_delete(). */
+void unit_pool_end(struct unit_pool *up, struct inode *ip);
+
 /* unit_pool_free - free blocks, after the journal was retired so that deferred ones are settled. */
 uint64_t unit_pool_free(struct unit_pool *up);
 
@@ -49,8 +56,22 @@ uint64_t unit_pool_free(struct unit_pool *up);
  */
 struct inode *unit_pool_inode(struct unit_pool *up, mode_t mode);
 
-/* unit_pool_unlink - nlink 0 in a transaction of its own; then put. */
+/* unit_pool_file - a new empty regular file, put; its number. */
+uint64_t unit_pool_file(struct unit_pool *up);
+
+/* unit_pool_unlink - nlink 0 in a transaction of its own; then put. unit_pool_unlink_ino - by number. */
 void unit_pool_unlink(struct inode *ip);
+void unit_pool_unlink_ino(struct unit_pool *up, uint64_t ino);
+
+/* unit_pool_damage - overwrite bytes of the pool at byte `off`, as damage does: nothing in core hears of it. */
+void unit_pool_damage(struct unit_pool *up, uint64_t off, const void *bytes, size_t len);
+
+/*
+ * unit_pool_core - an inode as it is on media. unit_pool_rewrite - make it what it would be if it had been written
+ * so: with a good crc. Nothing in core hears of it.
+ */
+struct inode_core unit_pool_core(struct unit_pool *up, uint64_t ino);
+void unit_pool_rewrite(struct unit_pool *up, uint64_t ino, const struct inode_core *core);
 
 /* unit_begin - take the lock exclusively, begin, join. unit_commit, unit_abort - end it and unlock. */
 void unit_begin(struct tx *tx, struct inode *ip, unsigned int flags);
