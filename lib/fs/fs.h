@@ -158,12 +158,19 @@ ssize_t fs_copy_range(struct fs_file *in, uint64_t off_in, struct fs_file *out, 
 
 /*
  * fs_readdir - call fn for the entries after `cookie` (0: from the start, with "." and ".." first) until it returns non-zero
- * or the directory ends; 0 in both cases. fn runs under the directory's shared lock: it may look at other inodes, not
- * change anything. An entry's cookie goes on after it, and stays right under any change.
+ * or the directory ends; 0 in both cases. fn runs under the directory's shared lock: of this filesystem it may call
+ * fs_entry_attr() and nothing else. An entry's cookie goes on after it, and stays right under any change.
  */
 struct dir_entry;
 typedef int (*fs_readdir_fn)(void *arg, const struct dir_entry *e);
 int fs_readdir(struct fs_file *dir, uint64_t cookie, fs_readdir_fn fn, void *arg);
+
+/*
+ * fs_entry_attr - from within fn alone: attributes (both may be NULL) of what an entry of `dir` points to, as fs_lookup()
+ * of its name gives them. -EUCLEAN for an entry that points to a directory with another parent: locks go from a parent
+ * to its child, and on such a path they would go round. -EINVAL for "." and "..", of which the same is true.
+ */
+int fs_entry_attr(struct fs_file *dir, const struct dir_entry *e, struct stat *st, uint64_t *generation);
 
 /* ---- Attributes: lib/fs/attr.c, xattr_ops.c, acl.c ----------------------------------------------------- */
 

@@ -47,15 +47,12 @@ int dir_get(struct fs *fs, uint64_t ino, struct inode **out)
 	return 0;
 }
 
-int child_get(struct inode *dir, const char *name, unsigned int len, struct inode **out, uint8_t *type)
+/* child_get() of an entry that was read: it points to inode `ino`. Lock of `dir` held. */
+static int child_get_ino(struct inode *dir, uint64_t ino, struct inode **out)
 {
 	struct inode *ip;
-	uint64_t ino;
-	int rc;
+	int rc = inode_get(dir->pool, ino, &ip);
 
-	rc = dir_lookup(dir, name, len, &ino, type);
-	if (!rc)
-		rc = inode_get(dir->pool, ino, &ip);
 	if (rc)
 		return rc;
 	/* The parent of what the directory names changes only under the directory's lock. */
@@ -70,12 +67,29 @@ int child_get(struct inode *dir, const char *name, unsigned int len, struct inod
 	return 0;
 }
 
+int child_get(struct inode *dir, const char *name, unsigned int len, struct inode **out, uint8_t *type)
+{
+	uint64_t ino;
+	int rc = dir_lookup(dir, name, len, &ino, type);
+
+	return rc ? rc : child_get_ino(dir, ino, out);
+}
+
 static void fill(struct inode *ip, struct stat *st, uint64_t *generation)
 {
 	if (st)
 		inode_stat(ip, st);
 	if (generation)
 		*generation = ip->core.generation;
+}
+
+/* fill() under the lock of a child that child_get() gave, and put it. The directory's lock is held. */
+static void fill_child(struct inode *ip, struct stat *st, uint64_t *generation)
+{
+	inode_lock_shared(ip);
+	fill(ip, st, generation);
+	inode_unlock(ip);
+	inode_put(ip);
 }
 
 /* "." and "..": what export by handle asks for. */
@@ -123,15 +137,24 @@ int fs_lookup(struct fs *fs, uint64_t parent, const char *name, struct stat *st,
 	if (rc)
 		goto put_dir;
 	rc = child_get(dir, name, (unsigned int)len, &ip, &type);
-	if (!rc) {
-		inode_lock_shared(ip);
-		fill(ip, st, generation);
-		inode_unlock(ip);
-		inode_put(ip);
-	}
+	if (!rc)
+		fill_child(ip, st, generation);
 	inode_unlock(dir);
 put_dir:
 	inode_put(dir);
+	return rc;
+}
+
+int fs_entry_attr(struct fs_file *dir, const struct dir_entry *e, struct stat *st, uint64_t *generation)
+{
+	struct inode *ip;
+	int rc;
+
+	if (name_is_dot(e->name))
+		return -EINVAL;
+	rc = child_get_ino(dir->ip, e->ino, &ip);
+	if (!rc)
+		fill_child(ip, st, generation);
 	return rc;
 }
 

@@ -2,9 +2,9 @@
  * Directories: filling the kernel's buffer with entries, with or without their attributes.
  *
  * The offset of an entry is the cookie to go on after it, which stays right under any change of the
- * directory. With attributes (readdirplus) each entry counts as a lookup, except "." and "..", of which the
- * kernel wants no more than the number, and an inode that cannot be read: these have node id 0, "no
- * attributes given".
+ * directory. With attributes (readdirplus) each entry counts as a lookup, except those of which
+ * fs_entry_attr() gives none: "." and "..", of which the kernel wants no more than the number, and what a
+ * lookup would refuse. These have node id 0, "no attributes given".
  */
 #include "daemon/ops.h"
 #include "daemon/reply.h"
@@ -12,22 +12,17 @@
 #include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "meta/dir.h"
 
 /* A reply to readdir as it fills up. add() returns false when an entry does not fit, having added nothing. */
 struct fill {
 	fuse_req_t	 req;
+	struct fs_file	*dir;
 	char		*buf;
 	size_t		 size, used;
 	bool		(*add)(struct fill *fill, const struct dir_entry *de);
 };
-
-static bool is_dots(const char *name)
-{
-	return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
-}
 
 static bool add_plain(struct fill *fill, const struct dir_entry *de)
 {
@@ -42,12 +37,12 @@ static bool add_plain(struct fill *fill, const struct dir_entry *de)
 	return true;
 }
 
-static struct fuse_entry_param plus_param(fuse_req_t req, const struct dir_entry *de)
+static struct fuse_entry_param plus_param(const struct fill *fill, const struct dir_entry *de)
 {
 	uint64_t generation;
 	struct stat st;
 
-	if (!is_dots(de->name) && fs_getattr(ops_fs(req), de->ino, &st, &generation) == 0)
+	if (fs_entry_attr(fill->dir, de, &st, &generation) == 0)
 		return reply_entry_param(&st, generation);
 	return (struct fuse_entry_param){ .attr = { .st_ino = de->ino, .st_mode = DTTOIF(de->type) } };
 }
@@ -61,7 +56,7 @@ static bool add_plus(struct fill *fill, const struct dir_entry *de)
 	/* The size needs no attributes: none are fetched for an entry that is left to the next request. */
 	if (fuse_add_direntry_plus(fill->req, NULL, 0, de->name, NULL, 0) > room)
 		return false;
-	e = plus_param(fill->req, de);
+	e = plus_param(fill, de);
 	len = fuse_add_direntry_plus(fill->req, fill->buf + fill->used, room, de->name, &e,
 				     (off_t)de->cookie);
 	fill->used += len;
@@ -78,14 +73,14 @@ static int fill_entry(void *arg, const struct dir_entry *de)
 static void readdir_common(fuse_req_t req, size_t size, off_t off, const struct fuse_file_info *fi,
 			   bool (*add)(struct fill *fill, const struct dir_entry *de))
 {
-	struct fill fill = { .req = req, .buf = malloc(size), .size = size, .add = add };
+	struct fill fill = { .req = req, .dir = ops_file(fi), .buf = malloc(size), .size = size, .add = add };
 	int rc;
 
 	if (!fill.buf) {
 		reply_status(req, -ENOMEM);
 		return;
 	}
-	rc = fs_readdir(ops_file(fi), (uint64_t)off, fill_entry, &fill);
+	rc = fs_readdir(fill.dir, (uint64_t)off, fill_entry, &fill);
 	/* An error behind entries that were read is met again by the next request, which starts with it. */
 	if (rc && fill.used == 0)
 		reply_status(req, rc);
