@@ -22,17 +22,18 @@ allowed() {
 		if grep -qx "$1" "$dir/engines"; then
 			echo "(util|pmem)/.*|format\.h|$engine_headers"
 		else
-			echo '(util|pmem|meta)/.*|format\.h'
+			echo '(util|pmem|meta)/.*|dax/iomap\.h|format\.h'
 		fi ;;
-	lib/fs/*)	echo '(util|pmem|meta|fs)/.*|format\.h' ;;
+	lib/dax/*)	echo '(util|dax)/.*' ;;
+	lib/fs/*)	echo '(util|pmem|meta|dax|fs)/.*|format\.h' ;;
 	lib/check/*)	echo '(util|pmem|meta|check)/.*|format\.h' ;;
 	lib/client/*)	echo "(util|pmem)/.*|format\.h|inodax\.h|config\.h|$engine_headers" ;;
 	lib/format.h)	echo 'util/le\.h' ;;
 	src/daemon/*)	echo '(util|daemon)/.*|fs/fs\.h|meta/dir\.h|config\.h' ;;
 	src/mkfs/*)	echo '(util|mkfs)/.*|fs/fs\.h|meta/super\.h|pmem/region\.h|config\.h' ;;
 	src/fsck/*)	echo '(util|fsck)/.*|check/check\.h|pmem/region\.h|config\.h' ;;
-	src/ctl/*)	echo '(util|ctl)/.*|inodax\.h|config\.h' ;;
-	src/bench/*)	echo '(util|bench)/.*|bench\.h|config\.h' ;;
+	src/ctl/*)	echo '(util|ctl)/.*|dax/(folio|grant|shm)\.h|inodax\.h|config\.h' ;;
+	src/bench/*)	echo '(util|bench)/.*|dax/pgmap\.h|bench\.h|config\.h' ;;
 	*)		echo "no rule for $1 in tests/layers.sh" >&2; return 1 ;;
 	esac
 }

@@ -1,30 +1,15 @@
 /*
- * File range to pool range, as the kernel's iomap: what lib/fs reads and writes through, and what lib/dax
- * faults through.
+ * File range to pool range, as the kernel's iomap: what lib/fs reads and writes through, and what it answers lib/dax's
+ * iomap_ops with.
  */
 #ifndef META_IOMAP_H
 #define META_IOMAP_H
 
 #include <stdint.h>
 
+#include "dax/iomap.h"
 #include "meta/inode.h"
 #include "meta/tx.h"
-
-enum iomap_type {
-	IOMAP_HOLE,		/* no blocks: reads as zeros */
-	IOMAP_UNWRITTEN,	/* blocks, but reads as zeros */
-	IOMAP_MAPPED,
-};
-
-#define IOMAP_F_NEW	(1U << 0)	/* this call made them: reachable when the transaction commits */
-
-struct iomap {
-	enum iomap_type	type;
-	unsigned int	flags;		/* IOMAP_F_* */
-	uint64_t	offset;		/* bytes in the file, block-aligned */
-	uint64_t	length;		/* bytes; all of one type, contiguous in the pool */
-	uint64_t	addr;		/* byte offset in the pool; 0 for a hole */
-};
 
 /*
  * iomap_read - the mapping at byte `pos`; starts at pos rounded down to a block, ends at or before pos + len
