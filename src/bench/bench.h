@@ -52,4 +52,7 @@ void target_down(struct target *t);
 /* bench_fuse - the command; argv[0] is its name. Exit status. */
 int bench_fuse(int argc, char **argv);
 
+/* bench_pgmap - as bench_fuse(): references on folios, by lib/dax alone. */
+int bench_pgmap(int argc, char **argv);
+
 #endif
