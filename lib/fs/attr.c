@@ -206,9 +206,35 @@ static int setattr_locked(struct inode *ip, const struct stat *st, unsigned int 
 		rc = inode_truncate(ip, (uint64_t)st->st_size, inode_kill_what(ip, !(valid & FS_SET_KILL_PRIV)));
 		if (rc)
 			return rc;
+		layout_cut(ip, (uint64_t)st->st_size);
 		valid &= ~(unsigned int)(FS_SET_SIZE | FS_SET_KILL_PRIV);
 	}
 	return valid ? setattr_plain(ip, st, valid) : 0;
+}
+
+static bool takes_size(const struct stat *st, unsigned int valid)
+{
+	return (valid & FS_SET_SIZE) && st->st_size >= 0;
+}
+
+/* A size, whichever it is, takes away what lies behind it: what was preallocated there, too. */
+static int setattr_begin(const struct fs *fs, struct inode *ip, const struct fs_cred *cred, const struct stat *st,
+			 unsigned int valid)
+{
+	if (fs->pool.readonly)
+		return -EROFS;
+	if (takes_size(st, valid))
+		return layout_begin(ip, cred, (uint64_t)st->st_size, UINT64_MAX - (uint64_t)st->st_size);
+	inode_lock(ip);
+	return 0;
+}
+
+static void setattr_end(struct inode *ip, const struct stat *st, unsigned int valid)
+{
+	if (takes_size(st, valid))
+		layout_end(ip);
+	else
+		inode_unlock(ip);
 }
 
 int fs_setattr(struct fs *fs, const struct fs_cred *cred, uint64_t ino, const struct stat *st, unsigned int valid,
@@ -217,14 +243,16 @@ int fs_setattr(struct fs *fs, const struct fs_cred *cred, uint64_t ino, const st
 	struct inode *ip;
 	int rc = inode_get(&fs->pool, ino, &ip);
 
-	(void)cred;
 	if (rc)
 		return rc;
-	inode_lock(ip);
-	rc = fs->pool.readonly ? -EROFS : setattr_locked(ip, st, valid);
+	rc = setattr_begin(fs, ip, cred, st, valid);
+	if (rc)
+		goto out_put;
+	rc = setattr_locked(ip, st, valid);
 	if (!rc && out)
 		inode_stat(ip, out);
-	inode_unlock(ip);
+	setattr_end(ip, st, valid);
+out_put:
 	inode_put(ip);
 	return rc;
 }

@@ -246,6 +246,7 @@ int fs_fsync(struct fs *fs, uint64_t ino)
 
 	if (rc)
 		return rc;
+	layout_sync(ip);
 	inode_lock(ip);
 	rc = inode_write_times(ip);
 	inode_unlock(ip);

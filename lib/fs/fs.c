@@ -163,7 +163,7 @@ static int start_parts(struct fs *fs, const char *path, struct err *err)
 		return err_set_errno(err, rc, "%s: the root directory's inode is damaged: run fsck.inodax", path);
 	inode_put(root);
 	collect_messages(fs, replayed);
-	return 0;
+	return arbiter_start(fs, path, err);
 }
 
 static void teardown(struct fs *fs)
@@ -172,6 +172,7 @@ static void teardown(struct fs *fs)
 
 	if (p->icache)
 		icache_delete(p);
+	arbiter_stop(fs);
 	if (p->ialloc)
 		ialloc_delete(p);
 	journal_close(p->journal);
@@ -231,7 +232,7 @@ static int mark_clean(struct fs *fs)
 	rc = journal_retire(p->journal);
 	if (rc)
 		return rc;
-	if (atomic_load(&fs->open_files) == 0) {
+	if (atomic_load(&fs->open_files) == 0 && arbiter_idle(fs)) {
 		rc = freemap_save(p, p->mount, &block, &blocks);
 		if (!rc)
 			flags |= TAIL_FREEMAP;

@@ -18,6 +18,7 @@
 #include <sys/statvfs.h>
 #include <sys/uio.h>
 
+#include "dax/dax.h"
 #include "meta/inode.h"
 #include "meta/pool.h"
 #include "util/err.h"
@@ -32,6 +33,16 @@ struct fs_options {
 	enum fs_dax	dax;
 	enum fs_atime	atime;
 	unsigned int	scan_threads;	/* 0: one a CPU */
+
+	/* The arbiter: dax/dax.h, dax/pgmap.h. */
+	enum dax_layout		layout;
+	enum dax_pin_mode	pins;
+	bool			pin_busy;	/* what is pinned is not waited for: -EBUSY */
+	enum pgmap_accounting	accounting;
+	enum pgmap_drain	drain;
+	int			mapper_ms;	/* how long a mapper may take to answer; 0: a second */
+	bool			shm;		/* the folio table and the grant lists have names that tools find; else none */
+	const char		*shm_dir;	/* where; NULL: where this user's daemons have them (dax/shm.h) */
 };
 
 /* Who asks: from the request. */
@@ -40,6 +51,10 @@ struct fs_cred {
 	mode_t		umask;
 	bool		cap_fsetid;	/* writes keep setuid and setgid */
 	bool		cap_trusted;	/* sees trusted.* names (CAP_SYS_ADMIN; uid 0 where that cannot be asked) */
+
+	/* Was the caller interrupted? Asked while a call waits for pins; NULL: it waits on. fs_interrupt() has it asked. */
+	bool		(*interrupted)(void *arg);
+	void		*arg;
 };
 
 /* ---- Mounting ------------------------------------------------------------------------------------------ */
@@ -171,6 +186,23 @@ int fs_readdir(struct fs_file *dir, uint64_t cookie, fs_readdir_fn fn, void *arg
  * to its child, and on such a path they would go round. -EINVAL for "." and "..", of which the same is true.
  */
 int fs_entry_attr(struct fs_file *dir, const struct dir_entry *e, struct stat *st, uint64_t *generation);
+
+/* ---- Mappings: lib/fs/arbiter.c ------------------------------------------------------------------------ */
+
+/*
+ * fs_file_mapping - the mapping of an open file, through which alone its blocks are given out; made now if it is the first time.
+ * It lives as long as the inode is referenced. -ENODEV for what is no regular file; -ENOMEM.
+ *
+ * Once a file was mapped, what takes blocks from it (a smaller or equal size, punch, zero) waits as dax_break_layout() does: -EINTR
+ * when cred->interrupted() says so, -EBUSY with pin_busy.
+ */
+int fs_file_mapping(struct fs_file *f, struct dax_mapping **out);
+
+/* fs_interrupt - some caller's interrupted() answers otherwise now. */
+void fs_interrupt(struct fs *fs);
+
+struct dax *fs_dax(struct fs *fs);
+struct grant_set *fs_grants(struct fs *fs);
 
 /* ---- Attributes: lib/fs/attr.c, xattr_ops.c, acl.c ----------------------------------------------------- */
 

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 
+#include "dax/shm.h"
 #include "fs/acl.h"
 #include "fs/fs.h"
 #include "meta/dir.h"
@@ -31,6 +32,9 @@ struct fs {
 	const char		*zeros;		/* FS_ZEROS_SIZE bytes of read-only zero pages: what holes read as */
 	pthread_mutex_t		rename_lock;	/* holds the shape of the tree: renames between directories */
 	_Atomic uint64_t	open_files;	/* handles; the free map is not saved while any is left */
+	struct dax		dax;		/* pgmap NULL until arbiter_start() */
+	struct grant_set	*grants;
+	struct dax_shm		*shm;
 };
 
 struct fs_file {
@@ -127,7 +131,38 @@ int eof_zero_tail(struct inode *ip, uint64_t from, uint64_t to, bool *stored);
 /* inode_truncate - set the size inside or beyond what it is: one transaction. Lock exclusive; regular files. truncate.c */
 int inode_truncate(struct inode *ip, uint64_t size, enum kill_priv kill);
 
-/* write_locked - fs_write() with the lock held and no append or privilege questions: also copies within the pool. write.c */
-ssize_t write_locked(struct inode *ip, const void *buf, uint64_t off, size_t len, enum kill_priv kill);
+/*
+ * arbiter_start - the folio table and grant lists of a pool that is being mounted, after free space is known.
+ * arbiter_stop - take them down; no operation is under way. arbiter_idle - does nothing refer to any folio? arbiter.c
+ */
+int arbiter_start(struct fs *fs, const char *path, struct err *err);
+void arbiter_stop(struct fs *fs);
+bool arbiter_idle(struct fs *fs);
+
+/*
+ * layout_begin - inode_lock() for an operation that takes away the whole blocks in [pos, pos + len): nobody maps them and no
+ * pin is on them from its return to layout_end(), which also unlocks. A range that ends beyond INT64_MAX is one to the end.
+ * Errors as dax_break_layout(): then nothing is locked. No lock of the inode is held before.
+ */
+int layout_begin(struct inode *ip, const struct fs_cred *cred, uint64_t pos, uint64_t len);
+void layout_end(struct inode *ip);
+
+/*
+ * layout_cut - the file ends at `size` now: beyond it not even private copies stay mapped (truncate_pagecache()). Between
+ * layout_begin() and layout_end().
+ */
+void layout_cut(struct inode *ip, uint64_t size);
+
+/* layout_sync - what mappings stored is durable on return (filemap_write_and_wait()). No lock of the inode held. */
+void layout_sync(struct inode *ip);
+
+/* layout_filled - blocks came where holes were: who mapped the holes sees the blocks from now on. No lock of the inode held. */
+void layout_filled(struct inode *ip, uint64_t pos, uint64_t len);
+
+/*
+ * write_locked - fs_write() with the lock held and no append or privilege questions: also copies within the pool. Sets *filled
+ * when blocks came where holes were: layout_filled() is due. write.c
+ */
+ssize_t write_locked(struct inode *ip, const void *buf, uint64_t off, size_t len, enum kill_priv kill, bool *filled);
 
 #endif

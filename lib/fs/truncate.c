@@ -299,6 +299,25 @@ static int fallocate_locked(struct inode *ip, int mode, uint64_t off, uint64_t l
 	}
 }
 
+static int fallocate_checked(struct inode *ip, const struct fs_cred *cred, int mode, uint64_t off, uint64_t len)
+{
+	int rc = inode_changeable(ip, !(mode & ~FALLOC_FL_KEEP_SIZE));
+
+	return rc ? rc : fallocate_locked(ip, mode, off, len, inode_kill_what(ip, cred->cap_fsetid));
+}
+
+/* Only taking blocks away, or what they say, breaks a layout; adding blocks waits for nobody. */
+static int take_away(struct inode *ip, const struct fs_cred *cred, int mode, uint64_t off, uint64_t len)
+{
+	int rc = layout_begin(ip, cred, off, len);
+
+	if (rc)
+		return rc;
+	rc = fallocate_checked(ip, cred, mode, off, len);
+	layout_end(ip);
+	return rc;
+}
+
 int fs_fallocate(struct fs_file *f, const struct fs_cred *cred, int mode, uint64_t off, uint64_t len)
 {
 	struct inode *ip = f->ip;
@@ -312,10 +331,10 @@ int fs_fallocate(struct fs_file *f, const struct fs_cred *cred, int mode, uint64
 		return -EINVAL;
 	if (len > SIZE_MAX_FILE - off)
 		return -EFBIG;
+	if (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE))
+		return take_away(ip, cred, mode, off, len);
 	inode_lock(ip);
-	rc = inode_changeable(ip, !(mode & ~FALLOC_FL_KEEP_SIZE));
-	if (!rc)
-		rc = fallocate_locked(ip, mode, off, len, inode_kill_what(ip, cred->cap_fsetid));
+	rc = fallocate_checked(ip, cred, mode, off, len);
 	inode_unlock(ip);
 	return rc;
 }

@@ -18,6 +18,7 @@ struct write {
 	const char	*src;
 	uint64_t	 pos, end;	/* still to be written */
 	bool		 stored;	/* stores in place wait for a fence */
+	bool		 filled;	/* blocks came where holes were */
 	enum kill_priv	 kill;		/* still to be done, in the next transaction */
 };
 
@@ -88,11 +89,13 @@ static int write_new(struct write *w)
 			zero_around(w, &map, len);
 		rc = commit_write(w, &tx, w->pos + len);
 	}
-	if (rc)
+	if (rc) {
 		tx_abort(&tx);
-	else
-		advance(w, len);
-	return rc;
+		return rc;
+	}
+	w->filled |= (map.flags & IOMAP_F_NEW) != 0;
+	advance(w, len);
+	return 0;
 }
 
 static int write_run(struct write *w)
@@ -133,7 +136,7 @@ static int write_finish(struct write *w)
 	return rc;
 }
 
-ssize_t write_locked(struct inode *ip, const void *buf, uint64_t off, size_t len, enum kill_priv kill)
+ssize_t write_locked(struct inode *ip, const void *buf, uint64_t off, size_t len, enum kill_priv kill, bool *filled)
 {
 	struct write w = { .ip = ip, .src = buf, .pos = off, .end = off + len, .kill = kill };
 	int rc = 0, finish;
@@ -142,6 +145,7 @@ ssize_t write_locked(struct inode *ip, const void *buf, uint64_t off, size_t len
 		rc = eof_zero_tail(ip, ip->core.size, off, &w.stored);
 	while (w.pos < w.end && !rc)
 		rc = write_run(&w);
+	*filled |= w.filled;
 	if (w.stored && w.pos > off) {
 		finish = write_finish(&w);
 		if (finish)
@@ -162,6 +166,7 @@ ssize_t fs_write(struct fs_file *f, const struct fs_cred *cred, const void *buf,
 		 unsigned int flags)
 {
 	struct inode *ip = f->ip;
+	bool filled = false;
 	ssize_t rc;
 
 	if (f->fs->pool.readonly)
@@ -178,8 +183,11 @@ ssize_t fs_write(struct fs_file *f, const struct fs_cred *cred, const void *buf,
 		rc = clamp_range(off, len);
 	if (rc > 0)
 		rc = write_locked(ip, buf, off, (size_t)rc,
-				  flags & FS_WRITE_BACK ? KILL_NOTHING : inode_kill_what(ip, cred->cap_fsetid));
+				  flags & FS_WRITE_BACK ? KILL_NOTHING : inode_kill_what(ip, cred->cap_fsetid),
+				  &filled);
 	inode_unlock(ip);
+	if (filled)
+		layout_filled(ip, off, len);
 	return rc;
 }
 
@@ -187,7 +195,7 @@ ssize_t fs_write(struct fs_file *f, const struct fs_cred *cred, const void *buf,
 
 /* One run of the source, read where it lies: the destination is written from the pool itself. */
 static ssize_t copy_run(struct fs *fs, struct inode *in, uint64_t off_in, struct inode *out, uint64_t off_out,
-			size_t len, enum kill_priv kill)
+			size_t len, enum kill_priv kill, bool *filled)
 {
 	struct iomap map;
 	uint64_t run;
@@ -199,14 +207,15 @@ static ssize_t copy_run(struct fs *fs, struct inode *in, uint64_t off_in, struct
 	if (run > len)
 		run = len;
 	if (map.type == IOMAP_MAPPED)
-		return write_locked(out, pool_at(in->pool, map.addr + (off_in - map.offset)), off_out, run, kill);
+		return write_locked(out, pool_at(in->pool, map.addr + (off_in - map.offset)), off_out, run, kill,
+				    filled);
 	if (run > FS_ZEROS_SIZE)
 		run = FS_ZEROS_SIZE;
-	return write_locked(out, fs->zeros, off_out, run, kill);
+	return write_locked(out, fs->zeros, off_out, run, kill, filled);
 }
 
 static ssize_t copy_locked(struct fs *fs, struct inode *in, uint64_t off_in, struct inode *out, uint64_t off_out,
-			   size_t len, enum kill_priv kill)
+			   size_t len, enum kill_priv kill, bool *filled)
 {
 	ssize_t done = 0, n = 0;
 
@@ -216,7 +225,7 @@ static ssize_t copy_locked(struct fs *fs, struct inode *in, uint64_t off_in, str
 		len = in->core.size - off_in;
 	while ((size_t)done < len) {
 		n = copy_run(fs, in, off_in + (uint64_t)done, out, off_out + (uint64_t)done, len - (size_t)done,
-			     kill);
+			     kill, filled);
 		if (n <= 0)
 			break;
 		done += n;
@@ -243,6 +252,7 @@ ssize_t fs_copy_range(struct fs_file *fin, uint64_t off_in, struct fs_file *fout
 		      const struct fs_cred *cred)
 {
 	struct inode *in = fin->ip, *out = fout->ip;
+	bool filled = false;
 	ssize_t rc;
 
 	if (fout->fs->pool.readonly)
@@ -261,9 +271,11 @@ ssize_t fs_copy_range(struct fs_file *fin, uint64_t off_in, struct fs_file *fout
 		rc = clamp_range(off_out, len);
 	if (rc > 0)
 		rc = copy_locked(fin->fs, in, off_in, out, off_out, (size_t)rc,
-				 inode_kill_what(out, cred->cap_fsetid));
+				 inode_kill_what(out, cred->cap_fsetid), &filled);
 	if (in != out)
 		inode_unlock(in);
 	inode_unlock(out);
+	if (filled)
+		layout_filled(out, off_out, len);
 	return rc;
 }

@@ -421,7 +421,7 @@ static int free_one(void *arg, const struct extent *e, uint64_t node)
 		return balloc_free_after(f->pool->balloc, node, 1, f->seq);
 	if (f->meta)
 		return balloc_free_after(f->pool->balloc, e->block, e->count, f->seq);
-	return balloc_free(f->pool->balloc, e->block, e->count);
+	return pool_free_data(f->pool, e->block, e->count);
 }
 
 static void free_all(struct inode *ip, bool meta)

@@ -140,6 +140,8 @@ static struct inode *inode_alloc(struct pool *p, uint64_t ino, enum icache_state
 /* No longer hashed, nobody references it. */
 static void inode_destroy(struct inode *ip)
 {
+	if (atomic_load(&ip->mapping))
+		ip->pool->evict(ip);
 	if (ip->dir)
 		dir_index_free(ip);
 	pthread_rwlock_destroy(&ip->lock);
@@ -200,6 +202,8 @@ static void make_idle(const struct icache *ic, struct icache_stripe *s, struct i
 /* The slot is free on media and nobody can find the inode: give all it holds back in core. */
 static void release_blocks(struct inode *ip)
 {
+	if (atomic_load(&ip->mapping))
+		ip->pool->evict(ip);
 	if (INODE_IS_DIR(ip))
 		extent_free_all_meta(ip);
 	else

@@ -16,6 +16,7 @@
 #include "meta/tx.h"
 #include "util/list.h"
 
+struct dax_mapping;
 struct dir_index;
 
 /*
@@ -51,6 +52,9 @@ struct inode {
 	bool			 times_dirty;	/* core's times are newer than the media's; lock exclusive */
 	_Atomic bool		 tree_verified;	/* every extent node was, since the inode was loaded */
 	_Atomic uint32_t	 opens;		/* handles that keep an unlinked inode; lib/fs counts */
+
+	/* Made by lib/fs at the first mapping, under the lock, exclusive; goes with pool.evict(). NULL before. */
+	struct dax_mapping *_Atomic mapping;
 
 	/* of the cache, under the lock of the stripe; the table's own inode is in no cache */
 	uint32_t		 refs;

@@ -10,6 +10,7 @@
 
 #include <string.h>
 
+#include "meta/balloc.h"
 #include "util/log.h"
 
 void pool_fail(struct pool *p, int error, const char *what)
@@ -19,6 +20,11 @@ void pool_fail(struct pool *p, int error, const char *what)
 	if (!atomic_compare_exchange_strong(&p->failed, &well, error))
 		return;
 	log_error("%s: %s; the pool takes no more changes until it is mounted again", what, strerror(-error));
+}
+
+int pool_free_data(struct pool *p, uint64_t start, uint64_t count)
+{
+	return p->free_data ? p->free_data(p, start, count) : balloc_free(p->balloc, start, count);
 }
 
 bool pool_blocks_valid(const struct super *sb, uint64_t block, uint64_t count)

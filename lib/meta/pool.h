@@ -15,6 +15,7 @@
 struct balloc;
 struct ialloc;
 struct icache;
+struct inode;
 struct journal;
 
 struct pool {
@@ -34,7 +35,18 @@ struct pool {
 	 * caller's, so it asks for no lock before ialloc.lock in the order. Set by ialloc_new(), or NULL.
 	 */
 	int		(*reclaim)(struct pool *p);
+
+	/*
+	 * Of whoever else knows about blocks and inodes (lib/fs: the arbiter); NULL: nobody does. free_data: file data
+	 * whose freeing is durable goes back this way instead of by balloc_free(). evict: an inode that has a mapping
+	 * leaves the cache, or is about to lose its blocks; nobody references it.
+	 */
+	int		(*free_data)(struct pool *p, uint64_t start, uint64_t count);
+	void		(*evict)(struct inode *ip);
 };
+
+/* pool_free_data - free_data() if there is one, else balloc_free(), whose errors it has. */
+int pool_free_data(struct pool *p, uint64_t start, uint64_t count);
 
 /*
  * pool_fail - remember the first such error; every later change answers -EROFS (and says so once in the log).

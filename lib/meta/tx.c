@@ -368,7 +368,7 @@ static void give_back(struct tx *tx, uint64_t seq)
 		if (f->meta)
 			err = balloc_free_after(ba, f->start, f->count, seq);
 		else
-			err = balloc_free(ba, f->start, f->count);
+			err = pool_free_data(tx->pool, f->start, f->count);
 		rc = rc ? rc : err;
 	}
 	if (rc)

@@ -24,6 +24,7 @@ struct daemon_options {
 	bool			 allow_root, allow_other;
 	bool			 fsname, subtype;	/* were given: in fuse_opts */
 	unsigned int		 max_read;	/* 0: no limit */
+	char			*shm_dir;	/* fs.shm_dir, if it was given */
 	char			*fuse_opts;	/* for libfuse: comma-separated, escaped; NULL: none */
 };
 

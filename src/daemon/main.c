@@ -14,7 +14,7 @@
 
 int main(int argc, char **argv)
 {
-	struct daemon d = { .opts = { .fs = { .dax = FS_DAX_ALWAYS, .atime = FS_RELATIME } } };
+	struct daemon d = { .opts = { .fs = { .dax = FS_DAX_ALWAYS, .atime = FS_RELATIME, .shm = true } } };
 	struct err err = { "" };
 	int rc, status;
 

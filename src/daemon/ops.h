@@ -20,6 +20,9 @@ struct fs *ops_fs(fuse_req_t req);
  */
 struct fs_cred ops_cred(fuse_req_t req);
 
+/* ops_cred_waiting - the same for a request that may wait for pins: it can be interrupted meanwhile. */
+struct fs_cred ops_cred_waiting(fuse_req_t req);
+
 /*
  * ops_forget_attributes - have the kernel ask for the attributes of `ino` anew: what a request changed and
  * the kernel does not expect of it. Takes no lock of the inode in the kernel, so that it may be said within a

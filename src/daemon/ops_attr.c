@@ -43,7 +43,7 @@ static unsigned int setattr_valid(int to_set)
 
 void ops_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, struct fuse_file_info *fi)
 {
-	struct fs_cred cred = ops_cred(req);
+	struct fs_cred cred = ops_cred_waiting(req);
 	unsigned int valid = setattr_valid(to_set);
 	struct stat st;
 	int rc;

@@ -114,7 +114,7 @@ void ops_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_in
 
 void ops_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len, struct fuse_file_info *fi)
 {
-	struct fs_cred cred = ops_cred(req);
+	struct fs_cred cred = ops_cred_waiting(req);
 	bool clears = clears_setid(req, ino, &cred);
 	int rc = fs_fallocate(ops_file(fi), &cred, mode, (uint64_t)off, (uint64_t)len);
 

@@ -22,7 +22,7 @@ enum opt_kind {
 	OPT_PASS,		/* to libfuse as it is */
 	OPT_IGNORE,		/* for mount(8), or always so */
 	OPT_RO, OPT_RW, OPT_DAX, OPT_ATIME, OPT_ALLOW_ROOT, OPT_ALLOW_OTHER, OPT_FSNAME, OPT_SUBTYPE,
-	OPT_MAX_READ, OPT_HELP,
+	OPT_MAX_READ, OPT_HELP, OPT_CHOICE, OPT_MAPPER_MS, OPT_SHM,
 };
 
 enum opt_value { VALUE_NONE, VALUE_NEEDED, VALUE_OPTIONAL };
@@ -31,7 +31,18 @@ struct opt_row {
 	const char	*name;
 	enum opt_kind	 kind;
 	enum opt_value	 value;
-	int		 arg;		/* OPT_ATIME: enum fs_atime */
+	int		 arg;		/* OPT_ATIME: enum fs_atime; OPT_CHOICE: enum choice */
+};
+
+/* Options that take one of two words: the second is the value 1. */
+enum choice { CHOICE_LAYOUT, CHOICE_PINS, CHOICE_PIN, CHOICE_ACCOUNTING, CHOICE_DRAIN };
+
+static const char *const choice_words[][2] = {
+	[CHOICE_LAYOUT]		= { "inodax", "kernel" },
+	[CHOICE_PINS]		= { "inode", "evict" },
+	[CHOICE_PIN]		= { "wait", "busy" },
+	[CHOICE_ACCOUNTING]	= { "head", "page" },
+	[CHOICE_DRAIN]		= { "counter", "sweep" },
 };
 
 static const struct opt_row opt_table[] = {
@@ -46,6 +57,13 @@ static const struct opt_row opt_table[] = {
 	{ "fsname",		OPT_FSNAME,	VALUE_NEEDED,	0 },
 	{ "subtype",		OPT_SUBTYPE,	VALUE_NEEDED,	0 },
 	{ "max_read",		OPT_MAX_READ,	VALUE_NEEDED,	0 },
+	{ "layout",		OPT_CHOICE,	VALUE_NEEDED,	CHOICE_LAYOUT },
+	{ "pins",		OPT_CHOICE,	VALUE_NEEDED,	CHOICE_PINS },
+	{ "pin",		OPT_CHOICE,	VALUE_NEEDED,	CHOICE_PIN },
+	{ "accounting",		OPT_CHOICE,	VALUE_NEEDED,	CHOICE_ACCOUNTING },
+	{ "drain",		OPT_CHOICE,	VALUE_NEEDED,	CHOICE_DRAIN },
+	{ "mapper_timeout",	OPT_MAPPER_MS,	VALUE_NEEDED,	0 },
+	{ "shm",		OPT_SHM,	VALUE_NEEDED,	0 },
 	{ "help",		OPT_HELP,	VALUE_NONE,	0 },
 
 	{ "auto_unmount",	OPT_PASS,	VALUE_NONE,	0 },
@@ -99,6 +117,13 @@ static const char options_text[] =
 	"fsname=NAME, subtype=NAME\n"
 	"                     what the mount table says (default the pool's path, inodax)\n"
 	"max_read=BYTES       largest read request\n"
+	"layout=inodax|kernel how a change of size or a punched hole treats mappings (default inodax)\n"
+	"pin=wait|busy        what is pinned is waited for (default), or an error\n"
+	"pins=inode|evict     a pin holds its inode (default), or the inode's end waits for pins\n"
+	"mapper_timeout=MS    how long a mapper may take to give up a range (default 1000)\n"
+	"accounting=head|page references count on the folio (default), or on each of its pages\n"
+	"drain=counter|sweep  how the end of the folio table learns that nothing refers to it\n"
+	"shm=DIR              where the folio table and the grant lists are shown\n"
 	"(no)suid, (no)dev, (no)exec, sync, async, dirsync, context= and its kin: as mount(8) says\n";
 
 static const struct opt_row *opt_find(const char *name, size_t len)
@@ -143,6 +168,58 @@ static int set_max_read(struct daemon_options *opts, const char *value, struct e
 	return 0;
 }
 
+static int set_choice(struct daemon_options *opts, enum choice choice, const char *name, const char *value,
+		      struct err *err)
+{
+	const char *const *words = choice_words[choice];
+	int n = strcmp(value, words[1]) == 0;
+
+	if (!n && strcmp(value, words[0]) != 0)
+		return err_set(err, -EINVAL, "-o %s=%s: %s or %s is needed", name, value, words[0], words[1]);
+	switch (choice) {
+	case CHOICE_LAYOUT:
+		opts->fs.layout = (enum dax_layout)n;
+		break;
+	case CHOICE_PINS:
+		opts->fs.pins = (enum dax_pin_mode)n;
+		break;
+	case CHOICE_PIN:
+		opts->fs.pin_busy = n;
+		break;
+	case CHOICE_ACCOUNTING:
+		opts->fs.accounting = (enum pgmap_accounting)n;
+		break;
+	case CHOICE_DRAIN:
+		opts->fs.drain = (enum pgmap_drain)n;
+		break;
+	}
+	return 0;
+}
+
+static int set_mapper_ms(struct daemon_options *opts, const char *value, struct err *err)
+{
+	unsigned long n;
+	char *end;
+
+	errno = 0;
+	n = strtoul(value, &end, 10);
+	if (errno || *end || end == value || *value == '-' || n < 1 || n > 3600000)
+		return err_set(err, -EINVAL, "-o mapper_timeout=%s: milliseconds, 1 to 3600000, are needed", value);
+	opts->fs.mapper_ms = (int)n;
+	return 0;
+}
+
+static int set_shm(struct daemon_options *opts, const char *value, struct err *err)
+{
+	free(opts->shm_dir);
+	opts->shm_dir = *value == '/' ? strdup(value) : NULL;
+	if (!opts->shm_dir)
+		return err_set(err, *value == '/' ? -ENOMEM : -EINVAL, "-o shm=%s: %s", value,
+			       *value == '/' ? "out of memory" : "an absolute path is needed");
+	opts->fs.shm_dir = opts->shm_dir;
+	return 0;
+}
+
 /* One option that has its row; `value` is NULL if there is none. -ECANCELED: help was printed. */
 static int opt_apply(struct daemon_options *opts, const struct opt_row *row, const char *text,
 		     const char *value, struct err *err)
@@ -175,6 +252,12 @@ static int opt_apply(struct daemon_options *opts, const struct opt_row *row, con
 		if (set_max_read(opts, value, err))
 			return -EINVAL;
 		break;
+	case OPT_CHOICE:
+		return set_choice(opts, (enum choice)row->arg, row->name, value, err);
+	case OPT_MAPPER_MS:
+		return set_mapper_ms(opts, value, err);
+	case OPT_SHM:
+		return set_shm(opts, value, err);
 	case OPT_HELP:
 		fputs(options_text, stdout);
 		return -ECANCELED;
@@ -302,4 +385,5 @@ void opts_free(struct daemon_options *opts)
 	free(opts->pool);
 	free(opts->mountpoint);
 	free(opts->fuse_opts);
+	free(opts->shm_dir);
 }
