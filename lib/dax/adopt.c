@@ -18,40 +18,62 @@ struct adopt {
 	int		 rc;
 };
 
-/* The unit's folio is there, STALE, of at least this size. */
-static int adopt_folio(struct pgmap *pg, uint64_t unit, enum dax_size size)
+/* The head of the unit's folio: there already, or made now, STALE and of this size. */
+static int adopt_folio(struct pgmap *pg, uint64_t unit, enum dax_size size, uint64_t *head)
 {
-	uint64_t n = units_of(pg, size), head = pgmap_head(pg, unit);
+	uint64_t n = units_of(pg, size);
 
 	if (!n || (unit & (n - 1)) || unit >= pg->units || pg->units - unit < n)
 		return -EINVAL;
-	if (size_of(pg, word_at(pg, head)) >= size && (word_at(pg, head) & FOLIO_STALE))
-		return 0;
-	touch(pg, unit);
-	atomic_fetch_or(&pg->words[unit], FOLIO_STALE | size_field(pg, size));
-	if (size_field(pg, size) == DAX_PUD)
-		atomic_fetch_add(&pg->huge, 1);
+	*head = pgmap_head(pg, unit);
+	touch(pg, *head);
+	if (size > size_of(pg, word_at(pg, *head))) {
+		atomic_fetch_or(&pg->words[*head], size_field(pg, size));
+		if (size_field(pg, size) == DAX_PUD)
+			atomic_fetch_add(&pg->huge, 1);
+	}
+	atomic_fetch_or(&pg->words[*head], FOLIO_STALE);
 	return 0;
+}
+
+/* One reference on a word. Nobody else uses the table yet: no compare-and-swap, and LIVE is what it is. */
+static int adopt_word(struct pgmap *pg, uint64_t unit, bool mapped)
+{
+	uint64_t old;
+
+	touch(pg, unit);
+	old = word_at(pg, unit);
+	if (folio_refcount(old) >= FOLIO_REF_MAX)
+		return -ENOMEM;
+	if (folio_idle(old)) {
+		if (!live_get(pg, 1))
+			return -ENXIO;
+		live_done(pg, 0);
+	}
+	atomic_store(&pg->words[unit], old + FOLIO_REF_ONE + (mapped ? FOLIO_MAP_ONE : 0));
+	return 0;
+}
+
+static int adopt_ref(struct pgmap *pg, uint64_t unit, enum dax_size size, bool mapped)
+{
+	uint64_t head;
+	int rc = adopt_folio(pg, unit, size, &head);
+
+	if (rc || pg->config.accounting == PGMAP_HEAD)
+		return rc ? rc : adopt_word(pg, head, mapped);
+	for (uint64_t i = 0; i < units_of(pg, size) && !rc; i++)
+		rc = adopt_word(pg, unit + i, mapped);
+	return rc;
 }
 
 static void adopt_run(void *arg, const struct grant_ref *ref)
 {
 	struct adopt *a = arg;
-	uint64_t n;
 
 	if (ref->size != a->size || a->rc)
 		return;
-	n = units_of(a->pg, ref->size);
 	for (uint64_t i = 0; i < ref->count && !a->rc; i++) {
-		uint64_t unit = ref->unit + i * n;
-
-		a->rc = adopt_folio(a->pg, unit, ref->size);
-		if (!a->rc)
-			a->rc = pgmap_request_folio(a->pg, unit, ref->size);
-		if (!a->rc && ref->kind == GRANT_MAP) {
-			a->rc = pgmap_map_folio(a->pg, unit, ref->size);
-			pgmap_release_folio(a->pg, unit, ref->size);
-		}
+		a->rc = adopt_ref(a->pg, ref->unit + i * units_of(a->pg, ref->size), ref->size, ref->kind == GRANT_MAP);
 		a->counted += !a->rc;
 	}
 }

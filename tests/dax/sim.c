@@ -55,8 +55,9 @@ void sim_copy(struct sim *sim, uint64_t to, uint64_t from)
 	sim_zero(sim, to);
 	if (!atomic_load(&sim->stored[from]))
 		return;
-	memcpy(sim->data + (to << sim->shift), sim->data + (from << sim->shift), sim_unit_bytes(sim));
-	atomic_store(&sim->stored[to], 1);
+	/* By bytes, as they are stored: others may store to them meanwhile, as on hardware. */
+	for (uint64_t i = 0; i < sim_unit_bytes(sim); i++)
+		sim_poke(sim, to, i, sim_peek(sim, from, i));
 }
 
 /* ---- Allocation ------------------------------------------------------------------------------------------ */
