@@ -228,9 +228,11 @@ mounted_or_ended() {
 	mounted || gone "$daemon"
 }
 
-# mount_pool [OPTIONS]: OPTIONS as after -o. The daemon is $daemon and writes to $log.
+# mount_pool [OPTIONS]: OPTIONS as after -o. The daemon is $daemon and writes to $log. What a killed one leaves in
+# shared memory lies in $dir, which goes.
 mount_pool() {
 	local options=${1:-}
+	[ "$fstyp" != inodax ] || [[ ,$options == *,shm=* ]] || options=shm=$dir/shm${options:+,$options}
 	case $fstyp in
 	inodax)
 		"$inodax" -f ${options:+-o "$options"} "$pool" "$mnt" >> "$log" 2>&1 < /dev/null &
