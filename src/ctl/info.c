@@ -3,49 +3,14 @@
  */
 #include "ctl/ctl.h"
 
-#include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 
 #include <uuid.h>
-
-/*
- * The pool of an argument: itself, or the source of the mount if it is a directory. NULL: said why. To be
- * freed.
- */
-static char *resolve_pool(const char *arg)
-{
-	struct ctl_mount *mounts = NULL;
-	char *pool = NULL, *real;
-	struct stat st;
-	int count;
-
-	if (stat(arg, &st) == 0 && !S_ISDIR(st.st_mode))
-		return strdup(arg);
-	real = realpath(arg, NULL);
-	if (!real) {
-		fprintf(stderr, "inodaxctl: %s: %s\n", arg, strerror(errno));
-		return NULL;
-	}
-	count = ctl_mounts(&mounts);
-	for (int i = 0; i < count; i++) {
-		if (strcmp(mounts[i].mountpoint, real) == 0) {
-			free(pool);
-			pool = strdup(mounts[i].pool);	/* the last one is the one on top */
-		}
-	}
-	if (count >= 0)
-		ctl_mounts_free(mounts, count);
-	if (!pool)
-		fprintf(stderr, "inodaxctl: %s: no inodax pool is mounted on this directory\n", arg);
-	free(real);
-	return pool;
-}
 
 static void print_text(const char *pool, const struct inodax_pool_info *info)
 {
@@ -113,7 +78,7 @@ int ctl_info(int argc, char **argv)
 		fputs("usage: inodaxctl info POOL|MOUNTPOINT [--json]\n", stderr);
 		return EXIT_FAILURE;
 	}
-	pool = resolve_pool(argv[optind]);
+	pool = ctl_pool_of(argv[optind]);
 	if (!pool)
 		return EXIT_FAILURE;
 	rc = inodax_pool_info(pool, &info, message, sizeof(message));
