@@ -49,10 +49,13 @@ violations() {
 			regex=$(allowed "$file") || exit 1
 			grep -HnE '^[ \t]*#[ \t]*include[ \t]*"' "$file" | grep -vE "include[ \t]*\"($regex)\"" || true
 		done
-		grep -rnE --include='*.[ch]' '#[ \t]*include[ \t]*<(libpmem|liburing)' lib src | grep -v '^lib/pmem/' || true
-		grep -rnE --include='*.[ch]' '#[ \t]*include[ \t]*<(fuse|linux/fuse)' lib src | grep -v '^src/daemon/' || true
-		grep -rnE --include='*.[ch]' '\bpmem2?_[a-z]+ ?\(|_mm_(clwb|clflush|clflushopt|sfence|stream)|\b(clwb|clflush|sfence|movnt)' \
-			lib src | grep -v '^lib/pmem/' || true
+		grep -rnE --include='*.[ch]' '#[ \t]*include[ \t]*<(libpmem|liburing)' lib src |
+			grep -v '^lib/pmem/' || true
+		grep -rnE --include='*.[ch]' '#[ \t]*include[ \t]*<(fuse|linux/fuse)' lib src |
+			grep -v '^src/daemon/' || true
+		grep -rnE --include='*.[ch]' \
+			-e '\bpmem2?_[a-z]+ ?\(|_mm_(clwb|clflush|clflushopt|sfence|stream)' \
+			-e '\b(clwb|clflush|sfence|movnt)' lib src | grep -v '^lib/pmem/' || true
 	)
 }
 

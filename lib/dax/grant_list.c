@@ -350,7 +350,8 @@ static void apply_redo(struct grant *g, unsigned int count, struct grant_page *p
 	unsigned int i;
 
 	for (i = 0; i < count; i++)
-		set_entry(pages[i], get(&first->redo[i].slot) & 0xff, get(&first->redo[i].place), get(&first->redo[i].run));
+		set_entry(pages[i], get(&first->redo[i].slot) & 0xff, get(&first->redo[i].place),
+			  get(&first->redo[i].run));
 	put(&first->armed, 0);
 }
 

@@ -8,9 +8,12 @@
  * of others:
  *
  *	offset	words
- *	0	check		GRANT_PAGE_MAGIC << 32 | crc32c of fixed[]; stored last when a page is taken, and 0 when it goes
- *	8	seq		goes up before fixed[] or the place of an entry changes: readers look at it before and after
- *	16	fixed[8]	version << 32 | kind; first page << 32 | this page; id; ino; generation; token; pid << 32 | uid
+ *	0	check		GRANT_PAGE_MAGIC << 32 | crc32c of fixed[]; stored last when a page is taken,
+ *				and 0 when it goes
+ *	8	seq		goes up before fixed[] or the place of an entry changes: readers look at it before
+ *				and after
+ *	16	fixed[8]	version << 32 | kind; first page << 32 | this page; id; ino; generation; token;
+ *				pid << 32 | uid
  *	80	pages		first page: pages the grant has at least; fewer that verify mean that some were damaged
  *	88	armed		first page: redo words in use, 0 to 2
  *	96	redo[2]		first page: page << 8 | slot, and what its two words are to become

@@ -15,7 +15,8 @@
 #define TRIES	1000U		/* of one page that changes while it is read */
 
 /* The entries of one page from *slot on; false: it changed meanwhile, *slot is where to go on. */
-static bool scan_entries(const struct grant_page *page, uint64_t number, unsigned int *slot, grant_scan_fn fn, void *arg)
+static bool scan_entries(const struct grant_page *page, uint64_t number, unsigned int *slot, grant_scan_fn fn,
+			 void *arg)
 {
 	uint64_t seq = get(&page->seq), run, place;
 	struct grant_header h;

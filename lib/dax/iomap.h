@@ -15,7 +15,9 @@ enum iomap_type {
 
 #define IOMAP_F_NEW	(1U << 0)	/* this call made them: reachable when the transaction commits */
 #define IOMAP_F_SHARED	(1U << 1)	/* other files have the same blocks: a write goes to new ones */
-#define IOMAP_F_DIRTY	(1U << 2)	/* what leads to the blocks is not durable yet: a MAP_SYNC write fault syncs first */
+
+/* What leads to the blocks is not durable yet: a MAP_SYNC write fault syncs first. */
+#define IOMAP_F_DIRTY	(1U << 2)
 
 struct iomap {
 	enum iomap_type	type;
@@ -32,16 +34,17 @@ struct iomap {
 /*
  * How lib/dax reaches a file's mappings; `host` is what the mapping was made with.
  *
- * begin() describes what is at byte `pos`, at most `len` bytes of it, from `pos` rounded down to a block. With IOMAP_WRITE
- * it allocates first; what it allocated reads as zeros, also after a power cut. A write to blocks with
- * IOMAP_F_SHARED comes back with the new block in `map` (still with the flag) and the old one in `src`; otherwise `src` is a
- * hole. Called with the mapping's invalidate lock shared and the entry of the range locked. Negative errno: -ENOSPC,
- * -ENOMEM, -EHWPOISON, -EIO, ...
+ * begin() describes what is at byte `pos`, at most `len` bytes of it, from `pos` rounded down to a block. With
+ * IOMAP_WRITE it allocates first; what it allocated reads as zeros, also after a power cut. A write to blocks with
+ * IOMAP_F_SHARED comes back with the new block in `map` (still with the flag) and the old one in `src`; otherwise `src`
+ * is a hole. Called with the mapping's invalidate lock shared and the entry of the range locked. Negative errno:
+ * -ENOSPC, -ENOMEM, -EHWPOISON, -EIO, ...
  *
  * end() is told how much of it was used (0: nothing); may be NULL.
  */
 struct iomap_ops {
-	int	(*begin)(void *host, uint64_t pos, uint64_t len, unsigned int flags, struct iomap *map, struct iomap *src);
+	int	(*begin)(void *host, uint64_t pos, uint64_t len, unsigned int flags, struct iomap *map,
+			 struct iomap *src);
 	void	(*end)(void *host, uint64_t pos, uint64_t len, uint64_t used, unsigned int flags, struct iomap *map);
 };
 

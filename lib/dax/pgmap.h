@@ -2,15 +2,16 @@
  * The pgmap: the folio table of a pool, its liveness, and the references on folios.
  *
  * Mirrors mm/memremap.c, the folio side of fs/dax.c, and the interface that was proposed for them and never merged
- * (pgmap_request_folios/pgmap_release_folios by offset and length). Knows neither inodes nor mappers: mapping entries own
- * folios (owner calls, made under the entry's lock), page-table entries and pins refer to them.
+ * (pgmap_request_folios/pgmap_release_folios by offset and length). Knows neither inodes nor mappers: mapping entries
+ * own folios (owner calls, made under the entry's lock), page-table entries and pins refer to them.
  *
- * Invariants, asserted always: a folio goes 0->1 only while the pgmap is LIVE, and a positive refcount keeps it from being
- * destroyed; refcount >= mapcount; a block goes back to the allocator only when nothing refers to its folio. What breaks one is
- * counted (pgmap_violations()) and logged once, as WARN_ON_ONCE does.
+ * Invariants, asserted always: a folio goes 0->1 only while the pgmap is LIVE, and a positive refcount keeps it from
+ * being destroyed; refcount >= mapcount; a block goes back to the allocator only when nothing refers to its folio. What
+ * breaks one is counted (pgmap_violations()) and logged once, as WARN_ON_ONCE does.
  *
- * Units: `unit` is a number of map units from the start of the pool; offsets and lengths are bytes. Any thread may call
- * anything, unless it says otherwise; no lock is asked for above the one mutex inside, which is taken on slow ways only.
+ * Units: `unit` is a number of map units from the start of the pool; offsets and lengths are bytes. Any thread
+ * may call anything, unless it says otherwise; no lock is asked for above the one mutex inside, which is taken on
+ * slow ways only.
  */
 #ifndef DAX_PGMAP_H
 #define DAX_PGMAP_H
@@ -102,9 +103,9 @@ struct pgmap_folio {
 };
 
 /*
- * pgmap_request_folios - a reference on each folio of [offset, offset + length): those that are, as they are (also when the
- * range has only a part of one); of units that no folio of more than one holds, the largest that are aligned and lie in the
- * range, built now. *count: room in, used out. 0->1 takes the pgmap's liveness.
+ * pgmap_request_folios - a reference on each folio of [offset, offset + length): those that are, as they are (also when
+ * the range has only a part of one); of units that no folio of more than one holds, the largest that are aligned and
+ * lie in the range, built now. *count: room in, used out. 0->1 takes the pgmap's liveness.
  *
  * -EINVAL: not units, or outside; -ENXIO: the pgmap is not LIVE (counted: pgmap_refused()); -EHWPOISON; -E2BIG: more
  * than *count; -ENOMEM: a refcount is at its limit. Then no reference was taken.
@@ -116,8 +117,8 @@ int pgmap_request_folios(struct pgmap *pg, uint64_t offset, uint64_t length, str
 void pgmap_release_folios(struct pgmap *pg, const struct pgmap_folio *folios, unsigned int count);
 
 /*
- * pgmap_request_folio - one reference on the folio that `unit` is in, for `size` of it (PAGE accounting counts that many pages):
- * dax_fault_iter()'s folio_ref_inc(), try_grab_folio(). Errors as above, without -E2BIG.
+ * pgmap_request_folio - one reference on the folio that `unit` is in, for `size` of it (PAGE accounting counts that
+ * many pages): dax_fault_iter()'s folio_ref_inc(), try_grab_folio(). Errors as above, without -E2BIG.
  * pgmap_release_folio - gives it back, folio_put(): the same unit and size. 1->0 frees the folio.
  */
 int pgmap_request_folio(struct pgmap *pg, uint64_t unit, enum dax_size size);
@@ -125,8 +126,8 @@ void pgmap_release_folio(struct pgmap *pg, uint64_t unit, enum dax_size size);
 
 /*
  * pgmap_map_folio - a page-table entry of `size` at `unit`: refcount and mapcount, insert_page_into_pte_locked() and
- * insert_pmd(). The caller holds a reference (-EINVAL, counted as a violation, when there is none): so it needs no liveness, and
- * works while DYING, as fork must. -ENOMEM at the limit.
+ * insert_pmd(). The caller holds a reference (-EINVAL, counted as a violation, when there is none): so it needs no
+ * liveness, and works while DYING, as fork must. -ENOMEM at the limit.
  * pgmap_unmap_folio - the inverse, zap.
  */
 int pgmap_map_folio(struct pgmap *pg, uint64_t unit, enum dax_size size);
@@ -135,20 +136,20 @@ void pgmap_unmap_folio(struct pgmap *pg, uint64_t unit, enum dax_size size);
 /* ---- Owners: mapping entries. Caller holds the lock of the entry ----------------------------------------- */
 
 /*
- * pgmap_associate - dax_associate_entry(): an entry of `size` now refers to `unit` (aligned to it). Builds the folio when
- * nothing owned it: order set before anybody can see a reference. `shared`: KERNEL-DAX's make_shared rules.
- * -EEXIST (a violation): owned, and not shared. -EBUSY: smaller folios that still have references, or a larger one,
- * lie in the range: the caller falls back to a smaller size, in the end to units, which never fails for that
- * reason: a unit in a STALE folio is accounted to that. -EMLINK: too many sharers.
- * pgmap_disassociate - dax_folio_put(): the inverse. The folio is reset to units now, or, when references remain (STALE), at
- * the last release.
+ * pgmap_associate - dax_associate_entry(): an entry of `size` now refers to `unit` (aligned to it). Builds the folio
+ * when nothing owned it: order set before anybody can see a reference. `shared`: KERNEL-DAX's make_shared rules.
+ * -EEXIST (a violation): owned, and not shared. -EBUSY: smaller folios that still have references, or a larger one, lie
+ * in the range: the caller falls back to a smaller size, in the end to units, which never fails for that reason: a unit
+ * in a STALE folio is accounted to that. -EMLINK: too many sharers.
+ * pgmap_disassociate - dax_folio_put(): the inverse. The folio is reset to units now, or, when references remain
+ * (STALE), at the last release.
  */
 int pgmap_associate(struct pgmap *pg, uint64_t unit, enum dax_size size, bool shared);
 void pgmap_disassociate(struct pgmap *pg, uint64_t unit, enum dax_size size);
 
 /*
- * pgmap_free_blocks - the owner lets go of blocks: page_free() for those whose folio has no reference, limbo for the others until
- * the last release. No entry refers to them any more.
+ * pgmap_free_blocks - the owner lets go of blocks: page_free() for those whose folio has no reference, limbo for the
+ * others until the last release. No entry refers to them any more.
  */
 void pgmap_free_blocks(struct pgmap *pg, uint64_t block, uint64_t count);
 
@@ -159,8 +160,9 @@ bool pgmap_idle(const struct pgmap *pg, uint64_t unit);
 /* ---- Waiting for counts to go down ----------------------------------------------------------------------- */
 
 /*
- * pgmap_wait - ___wait_var_event() on the folio of `unit`: sleep until it is idle (until_idle), or not busy. `stop` (may be
- * NULL) is asked before each sleep and after each wakeup, with the pgmap's mutex held. timeout_ms negative: for ever.
+ * pgmap_wait - ___wait_var_event() on the folio of `unit`: sleep until it is idle (until_idle), or not busy.
+ * `stop` (may be NULL) is asked before each sleep and after each wakeup, with the pgmap's mutex held. timeout_ms
+ * negative: for ever.
  * 0, -EINTR: stop() said so, -ETIMEDOUT.
  *
  * The waiter is woken by what makes its condition true and by nothing else: until_idle by 1->0 alone, as the kernel

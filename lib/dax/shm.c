@@ -89,7 +89,8 @@ static int check_dir(const char *dir, const struct stat *st, struct err *err)
 		return err_set(err, -EEXIST, "%s: %s; a directory is needed, remove it", dir,
 			       S_ISLNK(st->st_mode) ? "a symbolic link" : "not a directory");
 	if (st->st_uid != geteuid())
-		return err_set(err, -EEXIST, "%s: owned by uid %u, has to be owned by uid %u", dir, st->st_uid, geteuid());
+		return err_set(err, -EEXIST, "%s: owned by uid %u, has to be owned by uid %u", dir, st->st_uid,
+			       geteuid());
 	if (st->st_mode & 022)
 		return err_set(err, -EEXIST, "%s: mode is %04o, nobody but its owner may have write permission: "
 			       "chmod go-w", dir, st->st_mode & 07777);
@@ -218,8 +219,8 @@ static int lock_file(struct dax_shm *shm, struct part *p, struct err *err)
 	p->made = false;
 	if (errno != EAGAIN && errno != EACCES)
 		return err_set_errno(err, -errno, "%s/%s: cannot be locked", shm->dir, p->name);
-	return err_set(err, -EBUSY, "%s/%s: locked by another daemon; a copy of a pool needs a uuid of its own", shm->dir,
-		       p->name);
+	return err_set(err, -EBUSY, "%s/%s: locked by another daemon; a copy of a pool needs a uuid of its own",
+		       shm->dir, p->name);
 }
 
 static int open_files(struct dax_shm *shm, const struct dax_shm_config *config, struct err *err)
@@ -273,11 +274,11 @@ static int size_folios(struct dax_shm *shm, uint64_t need, struct err *err)
 	struct part *p = &shm->folios;
 
 	if (p->size && p->size != need)
-		return err_set(err, -EEXIST, "%s/%s: %" PRIu64 " bytes, has to have %" PRIu64 "; remove it", dir_name(shm),
-			       p->name, p->size, need);
+		return err_set(err, -EEXIST, "%s/%s: %" PRIu64 " bytes, has to have %" PRIu64 "; remove it",
+			       dir_name(shm), p->name, p->size, need);
 	if (!p->size && ftruncate(p->fd, (off_t)need))
-		return err_set_errno(err, -errno, "%s/%s: cannot be made %" PRIu64 " bytes large", dir_name(shm), p->name,
-				     need);
+		return err_set_errno(err, -errno, "%s/%s: cannot be made %" PRIu64 " bytes large", dir_name(shm),
+				     p->name, need);
 	if (p->size && fallocate(p->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)need))
 		return err_set_errno(err, -errno, "%s/%s: cannot be zeroed", dir_name(shm), p->name);
 	if (fallocate(p->fd, 0, 0, DAX_SHM_PAGE))
@@ -352,8 +353,8 @@ int dax_shm_open(struct dax_shm **out, const struct dax_shm_config *config, bool
 	int ret;
 
 	if (!config->units || config->units > DAX_SHM_UNITS_MAX)
-		return err_set(err, -EINVAL, "shared memory: %" PRIu64 " map units, 1 to %llu are possible", config->units,
-			       DAX_SHM_UNITS_MAX);
+		return err_set(err, -EINVAL, "shared memory: %" PRIu64 " map units, 1 to %llu are possible",
+			       config->units, DAX_SHM_UNITS_MAX);
 	shm = fault(FAULT_ALLOC) ? NULL : calloc(1, sizeof(*shm));
 	if (!shm)
 		return err_set_errno(err, -ENOMEM, "shared memory");

@@ -26,7 +26,8 @@ static int check_owner(const char *dir, const char *name, const struct stat *st,
 		return err_set(err, -EPERM, "%s/%s: %s, a regular file is needed", dir, name,
 			       S_ISLNK(st->st_mode) ? "a symbolic link" : "not a regular file");
 	if (st->st_uid && st->st_uid != owner)
-		return err_set(err, -EPERM, "%s/%s: owned by uid %u, has to be owned by uid %u, who owns the pool, or root",
+		return err_set(err, -EPERM,
+			       "%s/%s: owned by uid %u, has to be owned by uid %u, who owns the pool, or root",
 			       dir, name, st->st_uid, owner);
 	return 0;
 }
@@ -39,7 +40,8 @@ static int open_part(const char *dir, int dirfd, const char *name, uint32_t owne
 
 	if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW)) {
 		if (errno == ENOENT)
-			return err_set(err, -ENOENT, "%s/%s: not there, no daemon gives direct access to this pool", dir, name);
+			return err_set(err, -ENOENT, "%s/%s: not there, no daemon gives direct access to this pool",
+				       dir, name);
 		return err_set_errno(err, -errno, "%s/%s", dir, name);
 	}
 	ret = check_owner(dir, name, &st, owner, err);
@@ -81,12 +83,14 @@ static int check_header(const struct dax_shm_header *h, const char *dir, const c
 	uint64_t magic = __atomic_load_n(&h->magic, __ATOMIC_ACQUIRE);
 
 	if (!magic)
-		return err_set(err, -ENOENT, "%s/%s: empty, its daemon is starting, or was killed while it did", dir, name);
+		return err_set(err, -ENOENT, "%s/%s: empty, its daemon is starting, or was killed while it did",
+			       dir, name);
 	if (magic != DAX_SHM_MAGIC)
 		return err_set(err, -EPROTO, "%s/%s: magic is %#" PRIx64 ", has to be %#llx", dir, name, magic,
 			       DAX_SHM_MAGIC);
 	if (h->version != DAX_SHM_VERSION)
-		return err_set(err, -EPROTO, "%s/%s: version is %u, this program knows %u; use the one of the daemon's version",
+		return err_set(err, -EPROTO,
+			       "%s/%s: version is %u, this program knows %u; use the one of the daemon's version",
 			       dir, name, h->version, DAX_SHM_VERSION);
 	if (memcmp(h->uuid, uuid, sizeof(h->uuid)) != 0)
 		return err_set(err, -EPROTO, "%s/%s: the uuid in it is not this pool's", dir, name);
@@ -106,10 +110,13 @@ static int open_folios(struct dax_shm_view *view, const char *dir, int dirfd, co
 	if (view->fd < 0)
 		return view->fd;
 	if (!size)
-		return err_set(err, -ENOENT, "%s/%s: no bytes, its daemon is starting, or was killed while it did", dir, name);
+		return err_set(err, -ENOENT, "%s/%s: no bytes, its daemon is starting, or was killed while it did",
+			       dir, name);
 	if (size <= DAX_SHM_PAGE || size % DAX_SHM_PAGE || size > dax_shm_folios_bytes(DAX_SHM_UNITS_MAX))
-		return err_set(err, -EPROTO, "%s/%s: %" PRIu64 " bytes, multiples of %u from %u to %" PRIu64 " are possible",
-			       dir, name, size, DAX_SHM_PAGE, 2 * DAX_SHM_PAGE, dax_shm_folios_bytes(DAX_SHM_UNITS_MAX));
+		return err_set(err, -EPROTO,
+			       "%s/%s: %" PRIu64 " bytes, multiples of %u from %u to %" PRIu64 " are possible",
+			       dir, name, size, DAX_SHM_PAGE, 2 * DAX_SHM_PAGE,
+			       dax_shm_folios_bytes(DAX_SHM_UNITS_MAX));
 	ret = map_part(dir, name, view->fd, size, &at, err);
 	if (ret)
 		return ret;
@@ -121,8 +128,8 @@ static int open_folios(struct dax_shm_view *view, const char *dir, int dirfd, co
 	if (ret)
 		return ret;
 	if (!units || units > DAX_SHM_UNITS_MAX || dax_shm_folios_bytes(units) != size)
-		return err_set(err, -EPROTO, "%s/%s: %" PRIu64 " bytes, not what %" PRIu64 " map units need", dir, name, size,
-			       units);
+		return err_set(err, -EPROTO, "%s/%s: %" PRIu64 " bytes, not what %" PRIu64 " map units need", dir, name,
+			       size, units);
 	view->units = units;
 	return 0;
 }

@@ -2,13 +2,13 @@
  * A small number for each thread, and fences that cost one side nothing.
  *
  * Slots let hot paths count without sharing a cache line: an array of SLOT_MAX padded cells, each written by one thread
- * at a time. A number is given at a thread's first asking and is reused after its end; whoever sums cells sees what ended
- * threads left in them. When more threads live than there are numbers, they share SLOT_SHARED, whose cell must be
+ * at a time. A number is given at a thread's first asking and is reused after its end; whoever sums cells sees what
+ * ended threads left in them. When more threads live than there are numbers, they share SLOT_SHARED, whose cell must be
  * changed atomically: slot_shared() says so.
  *
- * fence_light() on the hot side and fence_heavy() on the rare one order a store before a later load on both, as two full
- * fences would: one of two threads that each store and then look at the other's word sees the other's store. Where the kernel has
- * membarrier(2) the light side is a compiler barrier only; elsewhere both are full fences.
+ * fence_light() on the hot side and fence_heavy() on the rare one order a store before a later load on both, as two
+ * full fences would: one of two threads that each store and then look at the other's word sees the other's store. Where
+ * the kernel has membarrier(2) the light side is a compiler barrier only; elsewhere both are full fences.
  */
 #ifndef UTIL_SLOT_H
 #define UTIL_SLOT_H

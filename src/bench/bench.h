@@ -30,8 +30,8 @@ struct bench_options {
 };
 
 /*
- * One line of the table. prepare() and run() get a directory of their own on the target; run() is timed and returns the number of
- * operations it did, or a negative errno. cleanup() may be NULL.
+ * One line of the table. prepare() and run() get a directory of their own on the target; run() is timed and returns the
+ * number of operations it did, or a negative errno. cleanup() may be NULL.
  */
 struct work {
 	const char	*name;

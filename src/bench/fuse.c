@@ -165,8 +165,10 @@ static int run_targets(const struct bench_options *opt)
 
 static int usage(FILE *to)
 {
-	fprintf(to, "usage: inodax-bench fuse [--dir DIR] [--bindir DIR] [--files N] [--megabytes N] [--rounds N] [--json]\n"
-		"Measures the mount: inodax, fuse2fs and tmpfs in turns. DIR is a directory on tmpfs (default /dev/shm).\n");
+	fprintf(to, "usage: inodax-bench fuse [--dir DIR] [--bindir DIR] [--files N] [--megabytes N] "
+		"[--rounds N] [--json]\n"
+		"Measures the mount: inodax, fuse2fs and tmpfs in turns. "
+		"DIR is a directory on tmpfs (default /dev/shm).\n");
 	return to == stderr ? 2 : 0;
 }
 

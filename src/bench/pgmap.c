@@ -351,8 +351,8 @@ static unsigned int all_lines(struct line *lines)
 		snprintf(lines[n].name, sizeof(lines[n].name), "map+unmap %s", size_names[size]);
 		n++;
 	}
-	lines[n++] = (struct line){ .name = "map+unmap PMD, page accounting", .kind = MAP, .size = DAX_PMD, .threads = 1,
-				    .held = true, .accounting = PGMAP_PAGE };
+	lines[n++] = (struct line){ .name = "map+unmap PMD, page accounting", .kind = MAP, .size = DAX_PMD,
+				    .threads = 1, .held = true, .accounting = PGMAP_PAGE };
 	for (enum dax_size size = DAX_PTE; size <= DAX_PUD; size++) {
 		lines[n] = (struct line){ .kind = TABLE, .size = size, .fill = OWNED };
 		lines[n].expected = size == DAX_PTE ? (double)(2 * GIB) : size == DAX_PMD ? 4.0 * 1024 * 1024 : 0;

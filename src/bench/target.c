@@ -1,8 +1,9 @@
 /*
- * Setting up what is measured: an inodax mount, fuse2fs on an ext4 image, and tmpfs itself, all in one scratch directory.
+ * Setting up what is measured: an inodax mount, fuse2fs on an ext4 image, and tmpfs itself, all in
+ * one scratch directory.
  *
- * Every daemon started here is ours: it runs in the foreground as our child, is asked to end by unmounting, and is waited
- * for by pid.
+ * Every daemon started here is ours: it runs in the foreground as our child, is asked to end by unmounting, and is
+ * waited for by pid.
  */
 #include "bench.h"
 
@@ -136,7 +137,8 @@ int target_fuse2fs(struct target *t, const struct bench_options *opt)
 		return rc;
 	}
 	close(fd);
-	rc = run((const char *const[]){ "mke2fs", "-q", "-t", "ext4", "-F", "-E", "lazy_itable_init=0,root_owner", t->file, NULL });
+	rc = run((const char *const[]){ "mke2fs", "-q", "-t", "ext4", "-F", "-E", "lazy_itable_init=0,root_owner",
+					t->file, NULL });
 	if (rc)
 		return rc;
 	before = device_of(t->dir);

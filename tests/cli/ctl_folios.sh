@@ -107,7 +107,7 @@ step "nothing is held"
 make_pool 64 --uuid "$uuid"
 expect_error "$shm: cannot open the directory of shared memory: No such file" "$ctl" folios "$pool" --shm "$shm"
 start_holder
-expect_error "folios: .*--shm DIR is for a mount with -o shm=DIR" env -u XDG_RUNTIME_DIR "$ctl" folios "$pool"
+expect_error '--shm DIR is for a mount with -o shm=DIR' env -u XDG_RUNTIME_DIR "$ctl" folios "$pool"
 folios '[]'
 pins '[]'
 same "table" "$(ask '[o["table"][k] for k in ("pool", "daemon_pid", "live", "accounting", "drain", "layout", "pins",

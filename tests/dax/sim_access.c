@@ -1,8 +1,8 @@
 /*
  * Loads, stores and pins of simulated address spaces.
  *
- * An access goes like the hardware's: under the page-table lock it finds what it needs and moves its byte, or it gives the
- * lock up, faults, and starts over. An access that makes no progress is called stuck. A pin faults in what it needs
+ * An access goes like the hardware's: under the page-table lock it finds what it needs and moves its byte, or it gives
+ * the lock up, faults, and starts over. An access that makes no progress is called stuck. A pin faults in what it needs
  * first, as pin_user_pages() does, and tries again when it was unmapped meanwhile.
  */
 #include "sim_private.h"

@@ -46,7 +46,8 @@ for name in $(stress-ng --class 'filesystem?' 2>&1 | sed -n "s/^class 'filesyste
 			"$reference" "$(rate "$name")"
 	fi
 	if [ "$status" != 0 ]; then
-		[ "$reference" != 0 ] || fail "$name fails here (status $status) and not on tmpfs: $(cat "$dir/here.out")"
+		[ "$reference" != 0 ] ||
+			fail "$name fails here (status $status) and not on tmpfs: $(cat "$dir/here.out")"
 		failed_on_both="$failed_on_both $name"
 	fi
 	mounted || fail "the mount is gone after $name"
