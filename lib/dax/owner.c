@@ -214,7 +214,8 @@ static int owner_added(const struct pgmap *pg, uint64_t word, enum dax_size size
 	bool stale = word & FOLIO_STALE, part = size < size_of(pg, word);
 	unsigned int share = folio_share(word);
 
-	if (folio_owner(word) != FOLIO_FREE && !shared && !stale)
+	/* Without sharing, others can have no more than other parts of it. */
+	if (folio_owner(word) != FOLIO_FREE && !shared && !(stale && part))
 		return -EEXIST;
 	if (part && size > pg->base)
 		return -EBUSY;		/* the caller comes again with units */
@@ -275,9 +276,10 @@ int pgmap_associate(struct pgmap *pg, uint64_t unit, enum dax_size size, bool sh
 
 /*
  * One entry less in the word of `head`, in PAGE accounting with the lock. Returns the word as it is now, *was as it was
- * before: the same when no entry owned it.
+ * before: the same when no entry owned it. `whole`: the entry was of a larger folio's own size; those that are left may
+ * be over parts of it, which are others' then: STALE.
  */
-static uint64_t owner_less(struct pgmap *pg, uint64_t head, uint64_t *was)
+static uint64_t owner_less(struct pgmap *pg, uint64_t head, bool whole, uint64_t *was)
 {
 	uint64_t old = word_at(pg, head), new;
 
@@ -286,7 +288,7 @@ static uint64_t owner_less(struct pgmap *pg, uint64_t head, uint64_t *was)
 		if (folio_owner(old) == FOLIO_FREE)
 			return old;
 		if (folio_owner(old) == FOLIO_SHARED && folio_share(old) > 1)
-			new = old - FOLIO_SHARE_ONE;
+			new = (old - FOLIO_SHARE_ONE) | (whole ? FOLIO_STALE : 0);
 		else if (pgmap_quiet(pg, head, old) && !(old & FOLIO_LIMBO))
 			new = word_reset(old);
 		else
@@ -307,7 +309,7 @@ void pgmap_disassociate(struct pgmap *pg, uint64_t unit, enum dax_size size)
 	if (page)
 		pthread_mutex_lock(&pg->lock);
 	head = pgmap_head(pg, unit);
-	now = owner_less(pg, head, &was);
+	now = owner_less(pg, head, size > pg->base, &was);
 	if (page)
 		pthread_mutex_unlock(&pg->lock);
 	if (now == was)

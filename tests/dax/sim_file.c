@@ -387,9 +387,11 @@ int sim_break(struct sim_file *f, uint64_t index, uint64_t count, const struct d
 /* Zeros from byte `pos` to the end of its unit, in place: the block stays. */
 static void zero_tail(struct sim_file *f, uint64_t pos)
 {
-	uint64_t bytes = sim_unit_bytes(f->sim), offset = pos & (bytes - 1), slot = f->slot[pos >> f->sim->shift];
+	uint64_t bytes = sim_unit_bytes(f->sim), offset = pos & (bytes - 1), slot;
 
-	if (!offset || !slot || (slot & SIM_UNWRITTEN) || !atomic_load(&f->sim->stored[SIM_SLOT_UNIT(slot)]))
+	/* A file of all its units ends where there is no slot. */
+	slot = offset ? f->slot[pos >> f->sim->shift] : 0;
+	if (!slot || (slot & SIM_UNWRITTEN) || !atomic_load(&f->sim->stored[SIM_SLOT_UNIT(slot)]))
 		return;
 	for (uint64_t i = offset; i < bytes; i++)
 		sim_poke(f->sim, SIM_SLOT_UNIT(slot), i, 0);
