@@ -262,9 +262,9 @@ struct dax_break {
 int dax_break_layout(struct dax_mapping *m, uint64_t index, uint64_t count, const struct dax_break *how);
 
 /*
- * dax_break_layout_final - of the same name: the inode goes. Waits for pins, uninterruptibly. No VMA is left. Nothing
- * is
- * flushed: who evicts an inode that has a name still calls dax_writeback() before.
+ * dax_break_layout_final - of the same name: the inode goes. No VMA is left. With pins=evict it waits for pins,
+ * uninterruptibly; else there are none that are this inode's, they would hold it. Nothing is flushed: who evicts an
+ * inode that has a name still calls dax_writeback() before.
  */
 void dax_break_layout_final(struct dax_mapping *m);
 

@@ -137,7 +137,8 @@ void dax_break_layout_final(struct dax_mapping *m)
 {
 	uint64_t unit;
 
-	while (find_busy(m, 0, UINT64_MAX, &unit))
+	/* A pin that holds its inode is none of this one's: it is of another file that has the same block. */
+	while (m->dax->pin == DAX_PIN_EVICT && find_busy(m, 0, UINT64_MAX, &unit))
 		pgmap_wait(m->dax->pgmap, unit, m->dax->layout == DAX_LAYOUT_KERNEL, NULL, NULL, -1);
 	delete_range(m, 0, UINT64_MAX, false);
 }
