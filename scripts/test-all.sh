@@ -47,7 +47,8 @@ stage_gcc() {
 }
 
 stage_clang() {
-	build CC=clang --enable-developer && check "$(unit_tests) tests/format_doc.sh tests/layers.sh tests/fuse/basic.sh"
+	build CC=clang --enable-developer &&
+		check "$(unit_tests) tests/format_doc.sh tests/layers.sh tests/mirror_doc.sh tests/fuse/basic.sh"
 }
 
 # A sanitizer makes everything slow: the short form of the tests. Warnings are left to the stages above: with what
@@ -77,7 +78,8 @@ stage_tsan() {
 stage_distcheck() {
 	short_form
 	"$work/src/configure" && make -j"$jobs" distcheck VERBOSE=1 \
-		TESTS="$(unit_tests) $(names tests/cli -name '*.sh') tests/format_doc.sh tests/layers.sh tests/fuse/basic.sh"
+		TESTS="$(unit_tests) $(names tests/cli -name '*.sh') tests/format_doc.sh tests/layers.sh \
+			tests/mirror_doc.sh tests/fuse/basic.sh"
 }
 
 # ---- Running them ------------------------------------------------------------------------------------
@@ -158,7 +160,10 @@ main() {
 }
 
 for stage; do
-	declare -F "stage_$stage" > /dev/null || { say "$stage: not a stage; gcc, clang, asan, tsan, distcheck are" >&2; exit 2; }
+	declare -F "stage_$stage" > /dev/null || {
+		say "$stage: not a stage; gcc, clang, asan, tsan, distcheck are" >&2
+		exit 2
+	}
 done
 [ $# -gt 0 ] || set -- gcc clang asan tsan distcheck
 main "$@"

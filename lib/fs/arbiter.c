@@ -2,12 +2,13 @@
  * Files as lib/dax sees them, and lib/dax as the operations see it.
  *
  * An inode gets a mapping when it is first mapped (fs_file_mapping) and keeps it as long as it is cached. From then on
- * whatever takes blocks from the file first breaks the layout of the range, and its freed blocks go back to the allocator through the
- * pgmap: at once when nothing refers to them, else when the last reference goes. An inode that was never mapped pays one load.
+ * whatever takes blocks from the file first breaks the layout of the range, and its freed blocks go back to the
+ * allocator through the pgmap: at once when nothing refers to them, else when the last reference goes. An inode that
+ * was never mapped pays one load.
  *
- * Lock order: the mapping's invalidate lock, then locks of entries, then the inode's lock - a fault asks for blocks with
- * its entry locked. So layout_begin() comes before inode_lock(), and what must wait for faults after a change (write() over a
- * hole that is mapped) does so with the inode's lock given up.
+ * Lock order: the mapping's invalidate lock, then locks of entries, then the inode's lock - a fault asks for blocks
+ * with its entry locked. So layout_begin() comes before inode_lock(), and what must wait for faults after a change
+ * (write() over a hole that is mapped) does so with the inode's lock given up.
  */
 #include "fs/fs_private.h"
 
@@ -40,9 +41,16 @@ static void host_hold(void *host)
 	inode_hold(host);
 }
 
+/* As fs_close(): what a mapping stored may be newer than the last close, and nobody else writes these times. */
 static void host_put(void *host)
 {
-	inode_put(host);
+	struct inode *ip = host;
+
+	inode_lock(ip);
+	if (ip->core.nlink)
+		(void)inode_write_times(ip);	/* a failure has failed the pool */
+	inode_unlock(ip);
+	inode_put(ip);
 }
 
 /* A mapping may store from now on: that is a change of the file, as file_update_time() has it in a write fault. */
@@ -56,7 +64,9 @@ static void host_dirty(void *host)
 	inode_unlock(ip);
 }
 
-/* What leads to blocks is durable when a fault gets them: IOMAP_F_DIRTY is never set, and there is nothing to wait for. */
+/*
+ * What leads to blocks is durable when a fault gets them: IOMAP_F_DIRTY is never set, and there is nothing to wait for.
+ */
 static int host_sync(void *host, uint64_t pos, uint64_t len)
 {
 	struct inode *ip = host;
@@ -90,14 +100,16 @@ static int host_copy(void *host, uint64_t to, uint64_t from, uint64_t len)
 }
 
 /*
- * Blocks for a write fault, zeroed and durable: one transaction. What could not be mapped with the size asked for is not
- * allocated at all: -ENOSPC, and a smaller fault follows. (The kernel keeps it.)
+ * Blocks for a write fault, zeroed and durable: one transaction. What could not be mapped with the size asked for is
+ * not allocated at all: -ENOSPC, and a smaller fault follows. (The kernel keeps it.)
  */
 static int alloc_for_fault(struct inode *ip, uint64_t pos, uint64_t len, struct iomap *map)
 {
+	/* Nothing smaller than a unit can be mapped: it has to lie together, however long that is looked for. */
+	bool unit = len > BLOCK_SIZE && len >> pgmap_config(fs_of(ip)->dax.pgmap)->unit_shift == 1;
 	struct region *r = ip->pool->region;
 	struct tx tx;
-	int rc = tx_begin(&tx, ip->pool, 0);
+	int rc = tx_begin(&tx, ip->pool, unit ? BALLOC_WHOLE : 0);
 
 	if (rc)
 		return rc;
@@ -174,8 +186,8 @@ static int free_data(struct pool *p, uint64_t block, uint64_t count)
 }
 
 /*
- * The inode leaves the cache, or its blocks go back: nobody maps it, its entries go, and what they say of stores that are not
- * durable yet is settled first, unless nobody can ask.
+ * The inode leaves the cache, or its blocks go back: nobody maps it, its entries go, and what they say of stores that
+ * are not durable yet is settled first, unless nobody can ask.
  */
 static void evict(struct inode *ip)
 {
@@ -198,6 +210,14 @@ static unsigned int table_unit_shift(unsigned int unit_shift)
 	return shift;
 }
 
+/* Of a pool smaller than a unit nothing can be mapped, but it can be mounted. */
+static uint64_t table_bytes(const struct fs *fs, unsigned int unit_shift)
+{
+	uint64_t bytes = fs->pool.super.blocks << BLOCK_SHIFT;
+
+	return bytes >> unit_shift ? bytes : 1ULL << unit_shift;
+}
+
 /* Where tools look for this pool; NULL: nowhere. A read-only mount has nothing to show. */
 static const char *shm_dir(const struct fs *fs, char *buf, size_t size)
 {
@@ -211,13 +231,14 @@ static const char *shm_dir(const struct fs *fs, char *buf, size_t size)
 	return NULL;
 }
 
-static int open_shm(struct fs *fs, unsigned int unit_shift, struct err *err)
+int arbiter_open(struct fs *fs, struct err *err)
 {
+	unsigned int unit_shift = table_unit_shift(fs->pool.super.unit_shift);
 	const struct fs_options *o = &fs->options;
 	char dir[512];
 	struct dax_shm_config config = {
 		.dir = shm_dir(fs, dir, sizeof(dir)),
-		.units = (fs->pool.super.blocks << BLOCK_SHIFT) >> unit_shift,
+		.units = table_bytes(fs, unit_shift) >> unit_shift,
 		.unit_shift = unit_shift,
 		.like = fs->pool.region->fd,
 	};
@@ -227,6 +248,14 @@ static int open_shm(struct fs *fs, unsigned int unit_shift, struct err *err)
 
 	memcpy(config.uuid, fs->pool.super.uuid, sizeof(config.uuid));
 	rc = dax_shm_open(&fs->shm, &config, &reused, err);
+	if (rc == -EACCES || rc == -EROFS || rc == -ENOENT) {
+		/* A place that nobody asked for: the mount does without. */
+		if (!config.dir || o->shm_dir)
+			return rc;
+		log_info("%s: inodaxctl will not find who maps what", err->text);
+		config.dir = NULL;
+		rc = dax_shm_open(&fs->shm, &config, &reused, err);
+	}
 	if (rc)
 		return rc;
 	h = dax_shm_header(fs->shm);
@@ -238,7 +267,8 @@ static int open_shm(struct fs *fs, unsigned int unit_shift, struct err *err)
 }
 
 /*
- * Lists of a daemon that was killed: counted again, then given up, since the handles that kept them ended with its mount.
+ * Lists of a daemon that was killed: counted again, then given up, since the handles that kept them ended
+ * with its mount.
  */
 static int drop_adopted(struct fs *fs, unsigned int damaged)
 {
@@ -259,21 +289,20 @@ static int drop_adopted(struct fs *fs, unsigned int damaged)
 int arbiter_start(struct fs *fs, const char *path, struct err *err)
 {
 	const struct fs_options *o = &fs->options;
+	unsigned int unit_shift = table_unit_shift(fs->pool.super.unit_shift);
 	struct pgmap_config config = {
-		.size = fs->pool.super.blocks << BLOCK_SHIFT,
-		.unit_shift = table_unit_shift(fs->pool.super.unit_shift),
+		.size = table_bytes(fs, unit_shift),
+		.unit_shift = unit_shift,
 		.block_shift = BLOCK_SHIFT,
 		.drain = o->drain,
 		.accounting = o->accounting,
 		.page_free = page_free,
 		.arg = fs,
 	};
-	int orders[DAX_SIZES], rc = open_shm(fs, config.unit_shift, err);
+	int orders[DAX_SIZES], rc;
 	unsigned int damaged;
 	struct pgmap *pg;
 
-	if (rc)
-		return rc;
 	config.words = dax_shm_words(fs->shm);
 	rc = pgmap_new(&pg, &config);
 	if (rc)
@@ -299,9 +328,14 @@ int arbiter_start(struct fs *fs, const char *path, struct err *err)
 bool arbiter_idle(struct fs *fs)
 {
 	struct pgmap_stat st;
+	struct list *pos;
 
 	if (!fs->dax.pgmap)
 		return true;
+	/* Who maps a file holds its inode, which may have no name, whether or not anything was faulted in. */
+	list_for_each(pos, &fs->dax.mappings)
+		if (!list_empty(&list_entry(pos, struct dax_mapping, link)->vmas))
+			return false;
 	pgmap_stat(fs->dax.pgmap, &st);
 	return !st.live && !st.limbo;
 }

@@ -1,8 +1,8 @@
 /*
  * Open files: handles, reading, seeking, fsync, reading directories. (Writing is write.c, sizes are truncate.c.)
  *
- * A handle holds a reference to its inode; that alone keeps the blocks of an unlinked file. Reads hand out the pool's own
- * memory under the inode's shared lock, so nothing is copied on the way to whoever asked.
+ * A handle holds a reference to its inode; that alone keeps the blocks of an unlinked file. Reads hand out the pool's
+ * own memory under the inode's shared lock, so nothing is copied on the way to whoever asked.
  */
 #include "fs/fs_private.h"
 
@@ -200,7 +200,9 @@ void fs_read_end(struct fs_file *f)
 {
 	struct inode *ip = f->ip;
 
-	/* Whoever was answered may close the handle as soon as the lock is free: only the inode is touched after that. */
+	/*
+	 * Whoever was answered may close the handle as soon as the lock is free: only the inode is touched after that.
+	 */
 	inode_unlock(ip);
 	inode_put(ip);
 }

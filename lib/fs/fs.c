@@ -6,9 +6,9 @@
  * Recovery also drops the clean flag and the free-map cache durably, so that nothing is allocated while a cache of an
  * earlier state could still be believed.
  *
- * Unmount: retire the journal, save the free map, set the clean flag - in this order: the flag promises that nothing is to
- * be replayed and the cache holds. With handles still open (a mount that was torn away) no cache is saved: their unlinked
- * inodes are free on media and in use here.
+ * Unmount: retire the journal, save the free map, set the clean flag - in this order: the flag promises that nothing is
+ * to be replayed and the cache holds. With handles still open (a mount that was torn away) no cache is saved: their
+ * unlinked inodes are free on media and in use here.
  */
 #include "fs/fs_private.h"
 
@@ -56,8 +56,8 @@ static int adopt_region(struct fs *fs, struct region *region, const char *path, 
 	p->region = region;
 	rc = super_read(region, path, &p->super, err);
 	if (!rc && tail_read(region, &p->super, &fs->tail))
-		rc = err_set(err, -EUCLEAN, "%s: both tail slots are damaged, one valid slot is needed: run fsck.inodax",
-			     path);
+		rc = err_set(err, -EUCLEAN,
+			     "%s: both tail slots are damaged, one valid slot is needed: run fsck.inodax", path);
 	return rc;
 }
 
@@ -70,8 +70,9 @@ static int open_as(struct fs *fs, const char *path, unsigned int flags, struct e
 }
 
 /*
- * Open the region; one that needs replay is opened for writing even for a read-only mount, as ext4 does. Between the two
- * another mount may have had the pool, so everything is read again. A region that is of no use is closed by teardown().
+ * Open the region; one that needs replay is opened for writing even for a read-only mount, as ext4 does.
+ * Between the two another mount may have had the pool, so everything is read again. A region that is of no use
+ * is closed by teardown().
  */
 static int open_region(struct fs *fs, const char *path, struct err *err)
 {
@@ -90,7 +91,8 @@ static void collect_messages(struct fs *fs, uint64_t replayed)
 	char text[128];
 
 	if (p->super.from_backup)
-		add_message(fs, "the superblock is damaged, the backup at the end of the pool is used: run fsck.inodax");
+		add_message(fs,
+			    "the superblock is damaged, the backup at the end of the pool is used: run fsck.inodax");
 	if (replayed) {
 		snprintf(text, sizeof(text), "not unmounted cleanly: %llu records replayed",
 			 (unsigned long long)replayed);
@@ -210,7 +212,10 @@ int fs_mount(struct fs **out, const char *path, struct region *region, const str
 		add_message(fs, "the pool has features this version can only read: mounted read-only");
 	}
 	fs->pool.readonly = fs->options.readonly;
-	rc = start_parts(fs, path, err);
+	/* Before recovery: a mount that is refused for want of a directory changes nothing on media. */
+	rc = arbiter_open(fs, err);
+	if (!rc)
+		rc = start_parts(fs, path, err);
 	if (rc)
 		goto fail;
 	*out = fs;

@@ -41,7 +41,9 @@ struct fs_options {
 	enum pgmap_accounting	accounting;
 	enum pgmap_drain	drain;
 	int			mapper_ms;	/* how long a mapper may take to answer; 0: a second */
-	bool			shm;		/* the folio table and the grant lists have names that tools find; else none */
+
+	/* The folio table and the grant lists have names that tools find; else none. */
+	bool			shm;
 	const char		*shm_dir;	/* where; NULL: where this user's daemons have them (dax/shm.h) */
 };
 
@@ -52,7 +54,10 @@ struct fs_cred {
 	bool		cap_fsetid;	/* writes keep setuid and setgid */
 	bool		cap_trusted;	/* sees trusted.* names (CAP_SYS_ADMIN; uid 0 where that cannot be asked) */
 
-	/* Was the caller interrupted? Asked while a call waits for pins; NULL: it waits on. fs_interrupt() has it asked. */
+	/*
+	 * Was the caller interrupted? Asked while a call waits for pins; NULL: it waits on. fs_interrupt()
+	 * has it asked.
+	 */
 	bool		(*interrupted)(void *arg);
 	void		*arg;
 };
@@ -60,9 +65,10 @@ struct fs_cred {
 /* ---- Mounting ------------------------------------------------------------------------------------------ */
 
 /*
- * fs_mount - open the pool at `path`: recover, derive free space, ready. `region` may be given instead of a path (tests;
- * then it stays the caller's). `err` holds one line on failure. fs_mount_messages() has what a user should be told anyway
- * (the backup superblock was used, N records replayed, pool is volatile), newline-separated, "" when nothing.
+ * fs_mount - open the pool at `path`: recover, derive free space, ready. `region` may be given instead of a path
+ * (tests; then it stays the caller's). `err` holds one line on failure. fs_mount_messages() has what a user
+ * should be told anyway (the backup superblock was used, N records replayed, pool is volatile),
+ * newline-separated, "" when nothing.
  */
 int fs_mount(struct fs **out, const char *path, struct region *region, const struct fs_options *opt, struct err *err);
 const char *fs_mount_messages(const struct fs *fs);
@@ -118,8 +124,8 @@ int fs_readlink(struct fs *fs, uint64_t ino, char *target, size_t size);
 /* ---- Handles: lib/fs/file.c ---------------------------------------------------------------------------- */
 
 /*
- * An open file: holds its inode, so that an unlinked file's blocks stay. Made by fs_open, fs_create, fs_tmpfile, fs_opendir;
- * given back by fs_close. A handle may be used by many threads at once.
+ * An open file: holds its inode, so that an unlinked file's blocks stay. Made by fs_open, fs_create, fs_tmpfile,
+ * fs_opendir; given back by fs_close. A handle may be used by many threads at once.
  */
 struct fs_file;
 
@@ -135,13 +141,17 @@ bool fs_file_dax(const struct fs_file *f);
 int fs_create(struct fs *fs, const struct fs_cred *cred, uint64_t parent, const char *name, mode_t mode, int flags,
 	      struct fs_file **out, struct stat *st, uint64_t *generation);
 
-/* fs_tmpfile - unnamed file owned like one created in `parent`; fs_link() may name it later, unless O_EXCL was in flags. */
+/*
+ * fs_tmpfile - unnamed file owned like one created in `parent`; fs_link() may name it later, unless O_EXCL
+ * was in flags.
+ */
 int fs_tmpfile(struct fs *fs, const struct fs_cred *cred, uint64_t parent, mode_t mode, int flags,
 	       struct fs_file **out, struct stat *st, uint64_t *generation);
 
 /*
- * fs_read_begin - pin the bytes of a range for reading without a copy: up to *count iovecs, pointing into the pool or, for
- * holes, into a page of zeros. Shared inode lock is held until fs_read_end(). Returns bytes (short at EOF). Updates atime.
+ * fs_read_begin - pin the bytes of a range for reading without a copy: up to *count iovecs, pointing into the pool
+ * or, for holes, into a page of zeros. Shared inode lock is held until fs_read_end(). Returns bytes (short at
+ * EOF). Updates atime.
  */
 ssize_t fs_read_begin(struct fs_file *f, uint64_t off, size_t len, struct iovec *iov, int *count);
 void fs_read_end(struct fs_file *f);
@@ -150,9 +160,10 @@ void fs_read_end(struct fs_file *f);
 ssize_t fs_read(struct fs_file *f, void *buf, uint64_t off, size_t len);
 
 /*
- * fs_write - at `off`, or at EOF with append. Returns the bytes written (short on ENOSPC after some). The data is durable on
- * return; times may be durable later (fs_fsync, fs_close of a writer, or any later change). Takes security.capability
- * away, and setuid and setgid unless cred->cap_fsetid. The whole is not one transaction, each allocated run is.
+ * fs_write - at `off`, or at EOF with append. Returns the bytes written (short on ENOSPC after some). The data is
+ * durable on return; times may be durable later (fs_fsync, fs_close of a writer, or any later change). Takes
+ * security.capability away, and setuid and setgid unless cred->cap_fsetid. The whole is not one transaction, each
+ * allocated run is.
  */
 #define FS_WRITE_APPEND	(1U << 0)
 #define FS_WRITE_BACK	(1U << 1)	/* what a mapping stored, from the page cache: takes no privileges away */
@@ -172,29 +183,30 @@ ssize_t fs_copy_range(struct fs_file *in, uint64_t off_in, struct fs_file *out, 
 		      const struct fs_cred *cred);
 
 /*
- * fs_readdir - call fn for the entries after `cookie` (0: from the start, with "." and ".." first) until it returns non-zero
- * or the directory ends; 0 in both cases. fn runs under the directory's shared lock: of this filesystem it may call
- * fs_entry_attr() and nothing else. An entry's cookie goes on after it, and stays right under any change.
+ * fs_readdir - call fn for the entries after `cookie` (0: from the start, with "." and ".." first) until it returns
+ * non-zero or the directory ends; 0 in both cases. fn runs under the directory's shared lock: of this filesystem it may
+ * call fs_entry_attr() and nothing else. An entry's cookie goes on after it, and stays right under any change.
  */
 struct dir_entry;
 typedef int (*fs_readdir_fn)(void *arg, const struct dir_entry *e);
 int fs_readdir(struct fs_file *dir, uint64_t cookie, fs_readdir_fn fn, void *arg);
 
 /*
- * fs_entry_attr - from within fn alone: attributes (both may be NULL) of what an entry of `dir` points to, as fs_lookup()
- * of its name gives them. -EUCLEAN for an entry that points to a directory with another parent: locks go from a parent
- * to its child, and on such a path they would go round. -EINVAL for "." and "..", of which the same is true.
+ * fs_entry_attr - from within fn alone: attributes (both may be NULL) of what an entry of `dir` points to, as
+ * fs_lookup() of its name gives them. -EUCLEAN for an entry that points to a directory with another parent: locks
+ * go from a parent to its child, and on such a path they would go round. -EINVAL for "." and "..", of which the
+ * same is true.
  */
 int fs_entry_attr(struct fs_file *dir, const struct dir_entry *e, struct stat *st, uint64_t *generation);
 
 /* ---- Mappings: lib/fs/arbiter.c ------------------------------------------------------------------------ */
 
 /*
- * fs_file_mapping - the mapping of an open file, through which alone its blocks are given out; made now if it is the first time.
- * It lives as long as the inode is referenced. -ENODEV for what is no regular file; -ENOMEM.
+ * fs_file_mapping - the mapping of an open file, through which alone its blocks are given out; made now if it is the
+ * first time. It lives as long as the inode is referenced. -ENODEV for what is no regular file; -ENOMEM.
  *
- * Once a file was mapped, what takes blocks from it (a smaller or equal size, punch, zero) waits as dax_break_layout() does: -EINTR
- * when cred->interrupted() says so, -EBUSY with pin_busy.
+ * Once a file was mapped, what takes blocks from it (a smaller or equal size, punch, zero) waits as dax_break_layout()
+ * does: -EINTR when cred->interrupted() says so, -EBUSY with pin_busy.
  */
 int fs_file_mapping(struct fs_file *f, struct dax_mapping **out);
 
@@ -212,9 +224,9 @@ int fs_getattr(struct fs *fs, uint64_t ino, struct stat *st, uint64_t *generatio
 int fs_btime(struct fs *fs, uint64_t ino, struct timespec *btime, uint32_t *flags);
 
 /*
- * fs_setattr - change what `valid` names to what `st` has: the size in a transaction of its own, first, then the rest in
- * one. A change of owner takes setuid, setgid (of group-executable files) and security.capability away. `out` (may be
- * NULL) gets the result. Errors for the size: -EISDIR, -EINVAL, -EFBIG.
+ * fs_setattr - change what `valid` names to what `st` has: the size in a transaction of its own, first, then the rest
+ * in one. A change of owner takes setuid, setgid (of group-executable files) and security.capability away. `out` (may
+ * be NULL) gets the result. Errors for the size: -EISDIR, -EINVAL, -EFBIG.
  */
 #define FS_SET_MODE		(1U << 0)
 #define FS_SET_UID		(1U << 1)
@@ -234,8 +246,8 @@ ssize_t fs_getxattr(struct fs *fs, uint64_t ino, const char *name, void *value, 
 ssize_t fs_listxattr(struct fs *fs, const struct fs_cred *cred, uint64_t ino, char *list, size_t size);
 
 /*
- * fs_setxattr - an access ACL also sets the mode's permission bits, and clears setgid unless cred->cap_fsetid; it is not
- * kept when a mode says as much.
+ * fs_setxattr - an access ACL also sets the mode's permission bits, and clears setgid unless cred->cap_fsetid; it is
+ * not kept when a mode says as much.
  */
 int fs_setxattr(struct fs *fs, const struct fs_cred *cred, uint64_t ino, const char *name, const void *value,
 		size_t size, int flags);

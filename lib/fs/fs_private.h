@@ -1,5 +1,6 @@
 /*
- * What the files of lib/fs share: the mounted filesystem, the open file, and the small steps most operations are made of.
+ * What the files of lib/fs share: the mounted filesystem, the open file, and the small steps most operations
+ * are made of.
  *
  * Lock order (doc/locking.md has the whole): fs.rename_lock, then inode locks - a directory before what it names,
  * directories without such a relation by inode number, then other inodes by number - then what lib/meta takes.
@@ -101,8 +102,8 @@ int inode_write_times(struct inode *ip);
 int inode_changeable(const struct inode *ip, bool append);
 
 /*
- * What a change of a file's data takes away (kernel: file_remove_privs): security.capability always, setuid, and setgid of
- * a group-executable file, unless the writer has CAP_FSETID.
+ * What a change of a file's data takes away (kernel: file_remove_privs): security.capability always, setuid, and setgid
+ * of a group-executable file, unless the writer has CAP_FSETID.
  *
  * inode_kill_what - what there is to take away; inode_kill_priv - take it, in the transaction. Lock exclusive.
  */
@@ -117,51 +118,61 @@ int inode_kill_priv(struct tx *tx, struct inode *ip, enum kill_priv what);
  */
 int inode_init(struct tx *tx, struct inode *ip, struct inode *dir, const struct fs_cred *cred, mode_t mode);
 
-/* file_handle - a handle for an inode whose reference passes to it. Lock shared. -ENOMEM: the reference stays the caller's. */
+/*
+ * file_handle - a handle for an inode whose reference passes to it. Lock shared. -ENOMEM: the reference
+ * stays the caller's.
+ */
 int file_handle(struct fs *fs, struct inode *ip, int flags, struct fs_file **out);
 
 /*
- * eof_zero_tail - store zeros from byte `from` to the end of its block, or to `to` if that is before, where the block is
- * mapped. Needed before the size passes `from` (what mappings left there must not be seen) and, so that mappings
- * read zeros at once, after a shrink. Sets *stored when it stored: the caller fences. Lock exclusive; not in a transaction that
- * has changed the map.
+ * eof_zero_tail - store zeros from byte `from` to the end of its block, or to `to` if that is before, where the block
+ * is mapped. Needed before the size passes `from` (what mappings left there must not be seen) and, so that mappings
+ * read zeros at once, after a shrink. Sets *stored when it stored: the caller fences. Lock exclusive; not in a
+ * transaction that has changed the map.
  */
 int eof_zero_tail(struct inode *ip, uint64_t from, uint64_t to, bool *stored);
 
-/* inode_truncate - set the size inside or beyond what it is: one transaction. Lock exclusive; regular files. truncate.c */
+/*
+ * inode_truncate - set the size inside or beyond what it is: one transaction. Lock exclusive; regular files. truncate.c
+ */
 int inode_truncate(struct inode *ip, uint64_t size, enum kill_priv kill);
 
 /*
- * arbiter_start - the folio table and grant lists of a pool that is being mounted, after free space is known.
+ * arbiter_open - the shared memory of a pool that is being mounted, before anything of the pool is changed.
+ * arbiter_start - the folio table and grant lists in it, after free space is known.
  * arbiter_stop - take them down; no operation is under way. arbiter_idle - does nothing refer to any folio? arbiter.c
  */
+int arbiter_open(struct fs *fs, struct err *err);
 int arbiter_start(struct fs *fs, const char *path, struct err *err);
 void arbiter_stop(struct fs *fs);
 bool arbiter_idle(struct fs *fs);
 
 /*
- * layout_begin - inode_lock() for an operation that takes away the whole blocks in [pos, pos + len): nobody maps them and no
- * pin is on them from its return to layout_end(), which also unlocks. A range that ends beyond INT64_MAX is one to the end.
- * Errors as dax_break_layout(): then nothing is locked. No lock of the inode is held before.
+ * layout_begin - inode_lock() for an operation that takes away the whole blocks in [pos, pos + len): nobody maps them
+ * and no pin is on them from its return to layout_end(), which also unlocks. A range that ends beyond INT64_MAX is one
+ * to the end. Errors as dax_break_layout(): then nothing is locked. No lock of the inode is held before.
  */
 int layout_begin(struct inode *ip, const struct fs_cred *cred, uint64_t pos, uint64_t len);
 void layout_end(struct inode *ip);
 
 /*
- * layout_cut - the file ends at `size` now: beyond it not even private copies stay mapped (truncate_pagecache()). Between
- * layout_begin() and layout_end().
+ * layout_cut - the file ends at `size` now: beyond it not even private copies stay mapped (truncate_pagecache()).
+ * Between layout_begin() and layout_end().
  */
 void layout_cut(struct inode *ip, uint64_t size);
 
 /* layout_sync - what mappings stored is durable on return (filemap_write_and_wait()). No lock of the inode held. */
 void layout_sync(struct inode *ip);
 
-/* layout_filled - blocks came where holes were: who mapped the holes sees the blocks from now on. No lock of the inode held. */
+/*
+ * layout_filled - blocks came where holes were: who mapped the holes sees the blocks from now on. No lock of
+ * the inode held.
+ */
 void layout_filled(struct inode *ip, uint64_t pos, uint64_t len);
 
 /*
- * write_locked - fs_write() with the lock held and no append or privilege questions: also copies within the pool. Sets *filled
- * when blocks came where holes were: layout_filled() is due. write.c
+ * write_locked - fs_write() with the lock held and no append or privilege questions: also copies within the pool. Sets
+ * *filled when blocks came where holes were: layout_filled() is due. write.c
  */
 ssize_t write_locked(struct inode *ip, const void *buf, uint64_t off, size_t len, enum kill_priv kill, bool *filled);
 

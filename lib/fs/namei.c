@@ -599,8 +599,8 @@ int fs_rmdir(struct fs *fs, uint64_t parent, const char *name)
 }
 
 /*
- * Written at once: there is no handle that would bring it to the media later. A failure has failed the pool, which the next
- * change will say; the target was read.
+ * Written at once: there is no handle that would bring it to the media later. A failure has failed the pool, which the
+ * next change will say; the target was read.
  */
 static void touch_atime(struct inode *ip)
 {

@@ -17,7 +17,9 @@
 
 #define BLOCK_MASK	((uint64_t)BLOCK_SIZE - 1)
 #define SIZE_MAX_FILE	((uint64_t)INT64_MAX)
-#define PREALLOC_RUNS	512		/* mappings one transaction looks at or makes: a few extent nodes in its record */
+
+/* Mappings one transaction looks at or makes: a few extent nodes in its record. */
+#define PREALLOC_RUNS	512
 
 static uint64_t block_round_up(uint64_t pos)
 {
@@ -39,7 +41,8 @@ static int zero_range(struct inode *ip, uint64_t from, uint64_t to, bool *stored
 		if (end > to)
 			end = to;
 		if (map.type == IOMAP_MAPPED) {
-			persist_zero_nt(ip->pool->region, pool_at(ip->pool, map.addr + (from - map.offset)), end - from);
+			persist_zero_nt(ip->pool->region, pool_at(ip->pool, map.addr + (from - map.offset)),
+					end - from);
 			*stored = true;
 		}
 		from = end;

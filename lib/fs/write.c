@@ -1,11 +1,12 @@
 /*
  * Writing: into blocks the file has, into blocks it gets, and copies within the pool.
  *
- * An overwrite is non-temporal stores and one fence; its times stay in core (attr.c). Where blocks are missing each run is
- * one transaction: the data and the zeros around it are durable before the record that makes them reachable
- * (meta/tx.h orders that), and the size grows in it. Stores into blocks the file has beyond its end are seen by nobody until the
- * size passes them: in the next run's transaction, or in one of their own at the end. So a write of several runs is
- * not atomic as a whole, but each of its runs is; what was written before the pool ran full stays, and the call is short.
+ * An overwrite is non-temporal stores and one fence; its times stay in core (attr.c). Where blocks are missing each run
+ * is one transaction: the data and the zeros around it are durable before the record that makes them reachable
+ * (meta/tx.h orders that), and the size grows in it. Stores into blocks the file has beyond its end are seen by nobody
+ * until the size passes them: in the next run's transaction, or in one of their own at the end. So a write of several
+ * runs is not atomic as a whole, but each of its runs is; what was written before the pool ran full stays, and the call
+ * is short.
  */
 #include "fs/fs_private.h"
 

@@ -56,7 +56,9 @@ static int remove_acl(struct tx *tx, struct inode *ip, const char *name)
 	return rc == -ENODATA ? 0 : rc;
 }
 
-/* An access ACL sets the mode's permission bits; one that says no more than a mode is not kept. (posix_acl_update_mode) */
+/*
+ * An access ACL sets the mode's permission bits; one that says no more than a mode is not kept. (posix_acl_update_mode)
+ */
 static int set_access_acl(struct tx *tx, struct inode *ip, const void *acl, size_t size, int flags)
 {
 	int rc;

@@ -15,6 +15,9 @@
  * Only stale numbers race with creators, and get -ESTALE or an inode whose lock is held, to be looked at
  * (nlink, generation) once it is not.
  *
+ * Eviction. An idle inode with a mapping stays hashed, as LOADING, while the mapping is written back and goes: a second
+ * inode of its number would take the same blocks for its own.
+ *
  * Death. The last put of an inode without links frees what it holds in core; no record is needed, as the slot
  * with nlink 0 is free by derivation. It stays hashed as DEAD until after ialloc_free(), so that nobody loads
  * the slot while it can be handed out: the order is extents, xattrs, slot, hash.
@@ -38,7 +41,7 @@
 
 enum icache_state {
 	ICACHE_LIVE,			/* loaded, or made by inode_new() */
-	ICACHE_LOADING,			/* one thread reads the slot, others wait on the stripe's condition */
+	ICACHE_LOADING,			/* one thread reads the slot, or ends the mapping; others wait for it */
 	ICACHE_DEAD,			/* given to nobody; its number may be another inode's already */
 };
 
@@ -179,24 +182,29 @@ static void take_ref(struct icache_stripe *s, struct inode *ip)
 }
 
 /*
- * Stripe locked, refs just became 0: keep the inode idle and move what is too much to `victims`. One whose
- * times are newer than the media's stays out of the LRU until somebody has written them back.
+ * Stripe locked, refs just became 0: keep the inode idle. Returns the one that is too much: in nobody's reach, or, if
+ * it has a mapping, hashed as LOADING with a reference. NULL: none. One whose times are newer than the media's stays
+ * out of the LRU until somebody has written them back.
  */
-static void make_idle(const struct icache *ic, struct icache_stripe *s, struct inode *ip,
-		      struct list *victims)
+static struct inode *make_idle(const struct icache *ic, struct icache_stripe *s, struct inode *ip)
 {
-	if (ip->times_dirty)
-		return;
-	list_add_tail(&ip->lru, &s->lru);
-	s->idle++;
-	while (s->idle > ic->limit) {
-		struct inode *old = list_entry(s->lru.next, struct inode, lru);
+	struct inode *old;
 
+	if (ip->times_dirty)
+		return NULL;
+	list_add_tail(&ip->lru, &s->lru);
+	if (++s->idle <= ic->limit)
+		return NULL;
+	old = list_entry(s->lru.next, struct inode, lru);
+	list_del(&old->lru);
+	s->idle--;
+	if (atomic_load(&old->mapping)) {
+		old->refs = 1;
+		old->state = ICACHE_LOADING;
+	} else {
 		list_del(&old->hash);
-		list_del(&old->lru);
-		list_add_tail(&old->lru, victims);
-		s->idle--;
 	}
+	return old;
 }
 
 /* The slot is free on media and nobody can find the inode: give all it holds back in core. */
@@ -221,6 +229,18 @@ static void bury(struct icache_stripe *s, struct inode *ip)
 	inode_destroy(ip);
 }
 
+/* What make_idle() returned with a reference. Whoever asked for it meanwhile loads it anew. */
+static void end_mapping(struct icache_stripe *s, struct inode *ip)
+{
+	ip->pool->evict(ip);
+	pthread_mutex_lock(&s->lock);
+	ip->state = ICACHE_DEAD;
+	list_del(&ip->hash);
+	pthread_cond_broadcast(&s->loaded);
+	pthread_mutex_unlock(&s->lock);
+	inode_put(ip);
+}
+
 void inode_hold(struct inode *ip)
 {
 	struct icache_stripe *s = stripe_of(ip->pool->icache, ip->ino);
@@ -235,10 +255,9 @@ void inode_put(struct inode *ip)
 {
 	struct icache *ic = ip->pool->icache;
 	struct icache_stripe *s = stripe_of(ic, ip->ino);
-	struct list victims, *pos, *next;
+	struct inode *victim = NULL;
 	bool unlinked = false;
 
-	list_init(&victims);
 	pthread_mutex_lock(&s->lock);
 	assert(ip->refs);
 	if (--ip->refs == 0) {
@@ -247,23 +266,25 @@ void inode_put(struct inode *ip)
 			ip->state = ICACHE_DEAD;
 		} else if (ip->state == ICACHE_DEAD) {
 			list_del(&ip->hash);
-			list_add_tail(&ip->lru, &victims);
+			victim = ip;
 		} else {
-			make_idle(ic, s, ip, &victims);
+			victim = make_idle(ic, s, ip);
 		}
 	}
 	pthread_mutex_unlock(&s->lock);
 	if (unlinked)
 		bury(s, ip);
-	list_for_each_safe(pos, next, &victims)
-		inode_destroy(list_entry(pos, struct inode, lru));
+	if (victim && atomic_load(&victim->mapping))
+		end_mapping(s, victim);
+	else if (victim)
+		inode_destroy(victim);
 }
 
 /* ---- Loading ------------------------------------------------------------------------------------------- */
 
 /*
- * A creator that displaces us may store to the slot at this very moment; load_hashed() finds that out and drops what was
- * read. So this is no plain copy but loads that may race with stores.
+ * A creator that displaces us may store to the slot at this very moment; load_hashed() finds that out and drops what
+ * was read. So this is no plain copy but loads that may race with stores.
  */
 static void read_slot(struct disk_inode *d, const void *slot)
 {

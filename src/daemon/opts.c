@@ -368,7 +368,8 @@ int opts_parse(int argc, char **argv, struct daemon_options *opts, struct err *e
 		return rc;
 	if (argc - optind != 2)
 		return err_set(err, -EINVAL,
-			       "a pool and a mount point are needed, %d arguments were given; inodax -h shows the usage",
+			       "a pool and a mount point are needed, %d arguments were given; "
+			       "inodax -h shows the usage",
 			       argc - optind);
 	if (opts->allow_root && opts->allow_other)
 		return err_set(err, -EINVAL, "-o allow_root and allow_other exclude each other");
