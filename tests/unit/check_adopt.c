@@ -94,8 +94,7 @@ START_TEST(a_new_daemon_counts_what_the_old_one_had)
 	ck_assert_uint_eq(pgmap_violations(pg), 0);
 	grant_set_delete(set);
 	pgmap_delete(pg);
-	for (int i = 0; i < 3; i++)
-		sim_exit(mm[i]);
+	sim_delete(sim);
 }
 END_TEST
 
@@ -108,8 +107,8 @@ static struct grant *holder(struct grant_set *set, uint64_t id)
 	return g;
 }
 
-static void hold(struct grant *g, enum grant_kind kind, enum dax_size size, uint32_t area, uint64_t index, uint64_t unit,
-		 uint64_t count)
+static void hold(struct grant *g, enum grant_kind kind, enum dax_size size, uint32_t area, uint64_t index,
+		 uint64_t unit, uint64_t count)
 {
 	const struct grant_ref ref = {
 		.kind = kind, .size = size, .area = area, .index = index, .unit = unit, .count = count,
