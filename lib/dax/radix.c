@@ -277,17 +277,3 @@ uint64_t radix_next(const struct radix *r, uint64_t index, uint64_t *found, unsi
 		return 0;
 	return next_in(r->root, r->top, 0, index, found, order);
 }
-
-bool radix_any(const struct radix *r, uint64_t index, unsigned int order)
-{
-	unsigned int least = order / RADIX_BITS, level;
-	struct path path;
-	uint64_t *slot;
-
-	assert(order % RADIX_BITS == 0 && order <= 54);
-	assert(index < RADIX_INDEX_MAX && index % (1ULL << order) == 0);
-	if (r->root && r->top < least)
-		return index == 0;
-	slot = walk(r, index, least, &path, &level);
-	return slot && *slot;
-}

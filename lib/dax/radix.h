@@ -67,10 +67,4 @@ uint64_t radix_erase(struct radix *r, uint64_t index);
  */
 uint64_t radix_next(const struct radix *r, uint64_t index, uint64_t *found, unsigned int *order);
 
-/*
- * radix_any - is there any value, of any order, in the 2^order indices from `index` on, or one that covers them? Here
- * `order` may be any multiple of 9 up to 54. A walk from the root, whatever the range holds.
- */
-bool radix_any(const struct radix *r, uint64_t index, unsigned int order);
-
 #endif

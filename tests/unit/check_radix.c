@@ -113,7 +113,7 @@ static unsigned int random_order(void)
 static void compare_at(uint64_t index)
 {
 	struct item *it = model_overlap(index, 0);
-	unsigned int order = 99, any;
+	unsigned int order = 99;
 	uint64_t found;
 
 	ck_assert_uint_eq(radix_find(&r, index, &order), it ? it->value : 0);
@@ -124,9 +124,6 @@ static void compare_at(uint64_t index)
 		ck_assert_uint_eq(found, it->index);
 		ck_assert_uint_eq(order, it->order);
 	}
-	any = RADIX_BITS * (unsigned int)(random() % 7);
-	index = index >> any << any;
-	ck_assert_int_eq(radix_any(&r, index, any), model_overlap(index, any) != NULL);
 }
 
 static void compare_all(void)
@@ -228,7 +225,6 @@ START_TEST(empty_array_has_nothing)
 	ck_assert_uint_eq(radix_find(&r, UINT64_MAX, NULL), 0);
 	ck_assert_uint_eq(radix_next(&r, 0, NULL, NULL), 0);
 	ck_assert_uint_eq(radix_erase(&r, 7), 0);
-	ck_assert(!radix_any(&r, 0, 54));
 }
 END_TEST
 
@@ -246,9 +242,6 @@ START_TEST(value_covers_its_order)
 	ck_assert_uint_eq(radix_next(&r, 700, &found, &order), RADIX_VALUE_MAX);
 	ck_assert_uint_eq(found, 512);
 	ck_assert_uint_eq(radix_next(&r, 1024, &found, &order), 0);
-	ck_assert(radix_any(&r, 700, 0));
-	ck_assert(radix_any(&r, 0, 18));
-	ck_assert(!radix_any(&r, 0, 9));
 	ck_assert_uint_eq(radix_erase(&r, 700), RADIX_VALUE_MAX);
 	ck_assert(radix_empty(&r));
 }
