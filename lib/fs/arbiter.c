@@ -176,7 +176,7 @@ static void page_free(void *arg, uint64_t block, uint64_t count)
 	int rc = balloc_free(fs->pool.balloc, block, count);
 
 	if (rc)
-		pool_fail(&fs->pool, rc, "a block that was given back is free already: run fsck.inodax");
+		pool_fail_freed_twice(&fs->pool, rc);
 }
 
 static int free_data(struct pool *p, uint64_t block, uint64_t count)

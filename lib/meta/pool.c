@@ -22,6 +22,11 @@ void pool_fail(struct pool *p, int error, const char *what)
 	log_error("%s: %s; the pool takes no more changes until it is mounted again", what, strerror(-error));
 }
 
+void pool_fail_freed_twice(struct pool *p, int error)
+{
+	pool_fail(p, error, "a block that was given back is free already: run fsck.inodax");
+}
+
 int pool_free_data(struct pool *p, uint64_t start, uint64_t count)
 {
 	return p->free_data ? p->free_data(p, start, count) : balloc_free(p->balloc, start, count);

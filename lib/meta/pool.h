@@ -53,6 +53,9 @@ int pool_free_data(struct pool *p, uint64_t start, uint64_t count);
  */
 void pool_fail(struct pool *p, int error, const char *what);
 
+/* pool_fail_freed_twice - the same, for what balloc_free() and its kin found: a block is in two hands. */
+void pool_fail_freed_twice(struct pool *p, int error);
+
 static inline void *pool_at(const struct pool *p, uint64_t off)
 {
 	return region_at(p->region, off);

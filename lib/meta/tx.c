@@ -372,7 +372,7 @@ static void give_back(struct tx *tx, uint64_t seq)
 		rc = rc ? rc : err;
 	}
 	if (rc)
-		pool_fail(tx->pool, rc, "a block that was given back is free already: run fsck.inodax");
+		pool_fail_freed_twice(tx->pool, rc);
 }
 
 void tx_abort(struct tx *tx)
