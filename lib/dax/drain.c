@@ -162,8 +162,10 @@ static void block_new(struct pgmap *pg)
 {
 	if (!fence_heavy())
 		pgmap_violation(pg, "threads were not ordered against removal", 0);
+	if (pg->config.drain == PGMAP_COUNTER)
+		return;
 	for (unsigned int n = 0; n < SLOT_MAX; n++)
-		while (atomic_load_explicit(&pg->cell[n].section, memory_order_acquire))
+		while (atomic_load_explicit(&pg->cell[n].announced, memory_order_acquire))
 			sched_yield();
 }
 
@@ -181,7 +183,7 @@ static int64_t live_sum(struct pgmap *pg)
 	int64_t sum = 0;
 
 	for (unsigned int n = 0; n < SLOT_MAX; n++)
-		sum += atomic_load_explicit(&pg->cell[n].live, memory_order_acquire);
+		sum += atomic_load_explicit(&pg->cell[n].announced, memory_order_acquire);
 	return sum;
 }
 

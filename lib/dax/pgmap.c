@@ -1,7 +1,7 @@
 /*
  * The folio table: its memory, and references on folios.
  *
- * Owns the words' counts. A reference is one compare-and-swap on the word of the folio's head (PAGE accounting: of
+ * Owns the words' counts. A reference is one atomic operation on the word of the folio's head (PAGE accounting: of
  * every page). Going 0->1 takes the pgmap's liveness first, in the same call, so that no count is ever positive in
  * a pgmap that was drained (drain.c says how that is ordered against pgmap_kill()). Going 1->0 gives it back after
  * the folio was freed. What a release finds to do besides - waiters, limbo, a folio without an owner that must
@@ -325,36 +325,18 @@ static inline uint64_t plain_word(const struct pgmap *pg, uint64_t unit, enum da
 	return (word & PLAIN_MASK) == pg->plain[size] && (word & FOLIO_OWNER_MASK) ? word : 0;
 }
 
-static inline bool plain_swap(struct pgmap *pg, uint64_t unit, uint64_t old, uint64_t new)
+static inline bool plain_get(struct pgmap *pg, uint64_t unit, uint64_t old)
 {
-	return atomic_compare_exchange_strong(&pg->words[unit], &old, new);
+	return atomic_compare_exchange_strong(&pg->words[unit], &old, old + FOLIO_REF_ONE);
 }
 
-static inline bool plain_get(struct pgmap *pg, uint64_t unit, enum dax_size size)
+/* announce() and fence_light(), for slot_cell(). */
+static inline void plain_announce(struct pgmap_cell *cell, int64_t delta)
 {
-	uint64_t old = plain_word(pg, unit, size);
-	bool got;
+	int64_t now = atomic_load_explicit(&cell->announced, memory_order_relaxed) + delta;
 
-	if (!old || atomic_load_explicit(&pg->poisoned, memory_order_acquire) || folio_refcount(old) >= FOLIO_REF_MAX)
-		return false;
-	if (!folio_idle(old))
-		return plain_swap(pg, unit, old, old + FOLIO_REF_ONE);
-	if (!live_get(pg, 1))
-		return false;
-	got = plain_swap(pg, unit, old, old + FOLIO_REF_ONE);
-	live_done(pg, !got);
-	return got;
-}
-
-static inline bool plain_put(struct pgmap *pg, uint64_t unit, enum dax_size size, uint64_t delta)
-{
-	uint64_t old = plain_word(pg, unit, size);
-
-	if (!old || !is_held(old, delta) || !plain_swap(pg, unit, old, old - delta))
-		return false;
-	if (folio_idle(old - delta))
-		live_put(pg, 1);
-	return true;
+	atomic_store_explicit(&cell->announced, now, memory_order_release);
+	atomic_signal_fence(memory_order_seq_cst);
 }
 
 /* ---- One reference less ---------------------------------------------------------------------------------- */
@@ -381,15 +363,21 @@ static inline bool needs_slow_way(const struct pgmap *pg, uint64_t word)
 	return folio_owner(word) == FOLIO_FREE && size_of(pg, word) > pg->base;
 }
 
+/* After a head's count went down to `left`, `last`: to 0. */
+static inline void put_done(struct pgmap *pg, uint64_t head, uint64_t left, bool last)
+{
+	if ((last && needs_slow_way(pg, left)) || (left & FOLIO_WAITERS))
+		pgmap_folio_freed(pg, head);
+	if (last)
+		live_put(pg, 1);
+}
+
 static inline void put_head(struct pgmap *pg, uint64_t unit, uint64_t delta)
 {
 	uint64_t left, head = head_of(pg, unit, &left);
 	bool last = put_word(pg, head, left, delta, &left);
 
-	if ((last && needs_slow_way(pg, left)) || (left & FOLIO_WAITERS))
-		pgmap_folio_freed(pg, head);
-	if (last)
-		live_put(pg, 1);
+	put_done(pg, head, left, last);
 }
 
 static void put_pages(struct pgmap *pg, uint64_t unit, uint64_t count, uint64_t delta)
@@ -419,16 +407,63 @@ static __attribute__((noinline)) void put(struct pgmap *pg, uint64_t unit, enum 
 		put_pages(pg, unit, units_of(pg, size), delta);
 }
 
+/*
+ * `delta` was taken off a head's word that was `old`, and it was not plain any more, or its count is 0 now.
+ * A reference too many takes what nobody holds, and gives it back: for that long the count says nothing.
+ */
+static __attribute__((noinline)) void plain_done(struct pgmap *pg, uint64_t head, uint64_t old, uint64_t delta)
+{
+	uint64_t left = old - delta;
+
+	if (is_held(old, delta)) {
+		put_done(pg, head, left, folio_idle(left));
+		return;
+	}
+	pgmap_violation(pg, "a reference was given back that nobody held", head);
+	left = atomic_fetch_add(&pg->words[head], delta) + delta;
+	/* Who looked meanwhile took it for used. */
+	if (folio_idle(left) && needs_slow_way(pg, left))
+		pgmap_folio_freed(pg, head);
+}
+
+/*
+ * Whoever holds a reference on a plain folio knows its head: it stays what it is until he gives it back, whatever
+ * flags come up meanwhile. So the look is not part of the atomic operation, which need not wait for it.
+ */
+static inline void put_plain(struct pgmap *pg, uint64_t unit, enum dax_size size, uint64_t delta)
+{
+	uint64_t old = plain_word(pg, unit, size);
+	struct pgmap_cell *cell;
+
+	if (!old || !is_held(old, delta)) {
+		put(pg, unit, size, delta);
+		return;
+	}
+	old = atomic_fetch_sub(&pg->words[unit], delta);
+	if ((old & PLAIN_MASK) != pg->plain[size] || !(old & FOLIO_OWNER_MASK) || !is_held(old, delta)) {
+		plain_done(pg, unit, old, delta);
+		return;
+	}
+	if (!folio_idle(old - delta) || pg->config.drain != PGMAP_COUNTER)
+		return;
+	cell = slot_cell(pg->cell);
+	if (!cell) {
+		plain_done(pg, unit, old, delta);
+		return;
+	}
+	plain_announce(cell, -1);
+	if (!is_live(pg))
+		live_wake(pg);
+}
+
 void pgmap_release_folio(struct pgmap *pg, uint64_t unit, enum dax_size size)
 {
-	if (!plain_put(pg, unit, size, FOLIO_REF_ONE))
-		put(pg, unit, size, FOLIO_REF_ONE);
+	put_plain(pg, unit, size, FOLIO_REF_ONE);
 }
 
 void pgmap_unmap_folio(struct pgmap *pg, uint64_t unit, enum dax_size size)
 {
-	if (!plain_put(pg, unit, size, MAP_DELTA))
-		put(pg, unit, size, MAP_DELTA);
+	put_plain(pg, unit, size, MAP_DELTA);
 }
 
 /* ---- One reference more ---------------------------------------------------------------------------------- */
@@ -561,9 +596,32 @@ static __attribute__((noinline)) int request(struct pgmap *pg, uint64_t unit, en
 	return rc;
 }
 
+/* It was announced that the folio goes 0->1, and it did not. */
+static __attribute__((noinline)) int request_again(struct pgmap *pg, uint64_t unit, enum dax_size size)
+{
+	live_done(pg, 1);
+	return request(pg, unit, size);
+}
+
+/* live_get() and live_done() are written out here: with what they do for all cases this took a quarter longer. */
 int pgmap_request_folio(struct pgmap *pg, uint64_t unit, enum dax_size size)
 {
-	return plain_get(pg, unit, size) ? 0 : request(pg, unit, size);
+	uint64_t old = plain_word(pg, unit, size);
+	struct pgmap_cell *cell;
+
+	if (!old || atomic_load_explicit(&pg->poisoned, memory_order_acquire) || folio_refcount(old) >= FOLIO_REF_MAX)
+		return request(pg, unit, size);
+	if (!folio_idle(old))
+		return plain_get(pg, unit, old) ? 0 : request(pg, unit, size);
+	cell = slot_cell(pg->cell);
+	if (!cell || !is_live(pg))
+		return request(pg, unit, size);
+	plain_announce(cell, 1);
+	if (!is_live(pg) || !plain_get(pg, unit, old))
+		return request_again(pg, unit, size);
+	if (pg->config.drain == PGMAP_SWEEP)
+		plain_announce(cell, -1);
+	return 0;
 }
 
 /* ---- Page-table entries ---------------------------------------------------------------------------------- */

@@ -14,13 +14,14 @@
 #define TOUCHED_SHIFT	9U
 
 /*
- * Of one thread (util/slot.h). live: folios it took from 0 to 1 minus those it brought back; only the sum over all
- * cells means anything. section: it is between looking at the state and making a reference.
+ * Of one thread (util/slot.h): what it announced. COUNTER: folios it took from 0 to 1 minus those it brought back; only
+ * the sum over all cells means anything. SWEEP: 1 while it is between looking at the state and making a reference.
  */
 struct pgmap_cell {
-	_Atomic int64_t		live;
-	_Atomic int64_t		section;
-} __attribute__((aligned(64)));
+	_Atomic int64_t		announced;
+} __attribute__((aligned(SLOT_BYTES)));
+
+_Static_assert(sizeof(struct pgmap_cell) == SLOT_BYTES, "slot_cell() counts in SLOT_BYTES");
 
 struct pgmap {
 	/* Read on every way, written seldom. */
@@ -181,9 +182,12 @@ bool wake_waiters(struct pgmap *pg, uint64_t head);
 
 /* ---- Liveness: see drain.c. Lock not held: live_wake() takes it ---------------------------------------------- */
 
-/* Cells have one writer, but for the shared one. */
-static inline void cell_add(unsigned int n, _Atomic int64_t *v, int64_t delta)
+/* Cells have one writer, but for the shared one. fence_light() follows. */
+static inline void announce(struct pgmap *pg, int64_t delta)
 {
+	unsigned int n = slot();
+	_Atomic int64_t *v = &pg->cell[n].announced;
+
 	if (slot_shared(n))
 		atomic_fetch_add(v, delta);
 	else
@@ -198,11 +202,9 @@ static inline bool is_live(const struct pgmap *pg)
 /* live_put - after `n` folios went 1->0. */
 static inline void live_put(struct pgmap *pg, uint64_t n)
 {
-	unsigned int s = slot();
-
 	if (pg->config.drain != PGMAP_COUNTER)
 		return;
-	cell_add(s, &pg->cell[s].live, -(int64_t)n);
+	announce(pg, -(int64_t)n);
 	fence_light();
 	if (!is_live(pg))
 		live_wake(pg);
@@ -211,10 +213,8 @@ static inline void live_put(struct pgmap *pg, uint64_t n)
 /* live_done - after live_get(), on the same thread: `unused` of what it was for did not go 0->1. */
 static inline void live_done(struct pgmap *pg, uint64_t unused)
 {
-	unsigned int s = slot();
-
 	if (pg->config.drain == PGMAP_SWEEP)
-		cell_add(s, &pg->cell[s].section, -1);
+		announce(pg, -1);
 	else if (unused)
 		live_put(pg, unused);
 }
@@ -222,14 +222,9 @@ static inline void live_done(struct pgmap *pg, uint64_t unused)
 /* live_get - before up to `n` folios go 0->1: false when the pgmap is not LIVE. */
 static inline bool live_get(struct pgmap *pg, uint64_t n)
 {
-	unsigned int s = slot();
-
 	if (!is_live(pg))
 		return false;	/* the look below would do: but who tries in vain should not keep a drain awake */
-	if (pg->config.drain == PGMAP_COUNTER)
-		cell_add(s, &pg->cell[s].live, (int64_t)n);
-	else
-		cell_add(s, &pg->cell[s].section, 1);
+	announce(pg, pg->config.drain == PGMAP_COUNTER ? (int64_t)n : 1);
 	fence_light();
 	if (is_live(pg))
 		return true;

@@ -12,6 +12,7 @@
 #include "util/bitmap.h"
 
 _Thread_local unsigned int slot_number;
+_Thread_local size_t slot_own;
 bool slot_asymmetric;
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -29,6 +30,7 @@ static void give_back(void *value)
 	unsigned int n = (unsigned int)(uintptr_t)value - 1;
 
 	slot_number = 0;
+	slot_own = 0;
 	if (slot_shared(n))
 		return;
 	pthread_mutex_lock(&lock);
@@ -55,6 +57,8 @@ unsigned int slot_take(void)
 		bitmap_set(taken, n);
 	pthread_mutex_unlock(&lock);
 	slot_number = n + 1;
+	if (slot_asymmetric && !slot_shared(n))
+		slot_own = (size_t)(n + 1) * SLOT_BYTES;
 	if (key != (pthread_key_t)-1)
 		pthread_setspecific(key, (void *)(uintptr_t)(n + 1));
 	return n;

@@ -15,11 +15,17 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 
+#define SLOT_BYTES	64U		/* of a cell: a cache line */
 #define SLOT_MAX	256U
 #define SLOT_SHARED	(SLOT_MAX - 1)
 
-extern _Thread_local unsigned int slot_number;	/* of this thread + 1; 0: none yet. Of slot.c. */
+/* Of slot.c, and known to the linker: without a call in position-independent code, which would cost as much as a count. */
+#define SLOT_LOCAL	extern _Thread_local __attribute__((tls_model("initial-exec")))
+
+SLOT_LOCAL unsigned int slot_number;		/* of this thread + 1; 0: none yet */
+SLOT_LOCAL size_t slot_own;			/* see slot_cell() */
 extern bool slot_asymmetric;			/* membarrier(2) is there; constant after the first slot was given */
 
 unsigned int slot_take(void);
@@ -33,6 +39,18 @@ static inline unsigned int slot(void)
 static inline bool slot_shared(unsigned int n)
 {
 	return n == SLOT_SHARED;
+}
+
+/*
+ * slot_cell - the calling thread's of `cells`, SLOT_MAX of SLOT_BYTES each, for the hottest paths: found with one look,
+ * and what it says holds twice: the cell is this thread's alone, and fence_light() is no instruction. NULL when one of
+ * them is not so, or the thread has no number yet: go by slot() then.
+ */
+static inline void *slot_cell(void *cells)
+{
+	size_t own = slot_own;
+
+	return own ? (char *)cells + (own - SLOT_BYTES) : NULL;
 }
 
 /* fence_light - after slot() was called on this thread. */
