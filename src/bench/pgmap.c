@@ -94,26 +94,33 @@ struct worker {
 	pthread_t		 thread;
 };
 
+/* What the loop needs is in registers: after an atomic operation the compiler would read it from memory again. */
 static int work_reference(struct worker *w)
 {
+	struct pgmap *const pg = w->pg;
+	const uint64_t unit = w->unit, loops = w->loops;
+	const enum dax_size size = w->line->size;
 	int rc = 0;
 
-	for (uint64_t i = 0; i < w->loops && !rc; i++) {
-		rc = pgmap_request_folio(w->pg, w->unit, w->line->size);
+	for (uint64_t i = 0; i < loops && !rc; i++) {
+		rc = pgmap_request_folio(pg, unit, size);
 		if (!rc)
-			pgmap_release_folio(w->pg, w->unit, w->line->size);
+			pgmap_release_folio(pg, unit, size);
 	}
 	return rc;
 }
 
 static int work_map(struct worker *w)
 {
+	struct pgmap *const pg = w->pg;
+	const uint64_t unit = w->unit, loops = w->loops;
+	const enum dax_size size = w->line->size;
 	int rc = 0;
 
-	for (uint64_t i = 0; i < w->loops && !rc; i++) {
-		rc = pgmap_map_folio(w->pg, w->unit, w->line->size);
+	for (uint64_t i = 0; i < loops && !rc; i++) {
+		rc = pgmap_map_folio(pg, unit, size);
 		if (!rc)
-			pgmap_unmap_folio(w->pg, w->unit, w->line->size);
+			pgmap_unmap_folio(pg, unit, size);
 	}
 	return rc;
 }
@@ -136,8 +143,10 @@ static int work_range(struct worker *w)
 
 static int work_add(struct worker *w)
 {
-	for (uint64_t i = 0; i < w->loops; i++)
-		atomic_fetch_add(w->word, 1);
+	_Atomic uint64_t *const word = w->word;
+
+	for (uint64_t i = 0, loops = w->loops; i < loops; i++)
+		atomic_fetch_add(word, 1);
 	return 0;
 }
 
