@@ -1,7 +1,8 @@
 /*
- * Random steps on lib/dax and on a model of it (arbiter_model.h), compared after every step.
+ * Random steps on lib/dax and on a model of it (arbiter_model.h), compared after every step, when all invariants are
+ * found out anew too (sim_check()).
  *
- *	arbiter_random [--steps N] [--seed N] [--round N] [--config N] [--check N] [--verbose]
+ *	arbiter_random [--steps N] [--seed N] [--round N] [--config N] [--verbose]
  *
  * A round is a world of its own: its configuration and its steps follow from the seed and the round's number alone,
  * so that a failure is run again by itself. It ends with pgmap_kill(), some more steps, and the drain. One thread:
@@ -24,13 +25,13 @@
 
 #define ROUND_STEPS	3000U
 #define DYING_STEPS	60U
-#define CHECK_EVERY	256U		/* steps: sim_check() and bytes, which cost more than all else (--check) */
+#define BYTES_EVERY	256U		/* steps */
 #define HISTORY		20U
 #define WATCHDOG_S	60U
 
 struct pair p;
 
-static uint64_t rng, seed, round_no, step, done, check_every = CHECK_EVERY;
+static uint64_t rng, seed, round_no, step, done;
 static char history[HISTORY][160];
 static bool verbose;
 
@@ -102,9 +103,9 @@ static void one_step(void)
 {
 	random_step();
 	compare_all(&p);
-	if (step % check_every == check_every - 1) {
+	sim_check(p.sim);
+	if (step % BYTES_EVERY == BYTES_EVERY - 1) {
 		compare_bytes(&p);
-		sim_check(p.sim);
 		alarm(WATCHDOG_S);
 	}
 }
@@ -196,7 +197,7 @@ static uint64_t seconds(void)
 
 static void usage(void)
 {
-	fprintf(stderr, "arbiter_random [--steps N] [--seed N] [--round N] [--config N] [--check N] [--verbose]\n");
+	fprintf(stderr, "arbiter_random [--steps N] [--seed N] [--round N] [--config N] [--verbose]\n");
 	exit(2);
 }
 
@@ -215,7 +216,7 @@ int main(int argc, char **argv)
 	static const struct option options[] = {
 		{ "steps", required_argument, NULL, 's' }, { "seed", required_argument, NULL, 'e' },
 		{ "round", required_argument, NULL, 'r' }, { "config", required_argument, NULL, 'c' },
-		{ "check", required_argument, NULL, 'k' }, { "verbose", no_argument, NULL, 'v' }, { 0 },
+		{ "verbose", no_argument, NULL, 'v' }, { 0 },
 	};
 	uint64_t steps = getenv("INODAX_TEST_QUICK") ? 50000 : 1000000, config = AM_END, begin = seconds();
 	int c;
@@ -234,9 +235,6 @@ int main(int argc, char **argv)
 			break;
 		case 'c':
 			config = number();
-			break;
-		case 'k':
-			check_every = number();
 			break;
 		case 'v':
 			verbose = true;

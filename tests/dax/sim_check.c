@@ -19,15 +19,19 @@
 #include "sim.h"
 
 #include <stdlib.h>
-#include <string.h>
+
+/* What was found out about a unit. */
+struct found {
+	uint32_t	refs, maps;	/* what its word should say */
+	uint32_t	entries;	/* the first unit of a folio: REAL entries over it */
+	uint16_t	listed;		/* places in files */
+	bool		sized;		/* the first unit: an entry of its size is among them */
+	bool		held;		/* itself mapped or pinned, whatever folio counts that */
+};
 
 struct tally {
 	struct sim	*sim;
-	uint32_t	*refs, *maps;	/* a unit: what its word should say */
-	uint32_t	*entries;	/* the first unit of a folio: REAL entries over it */
-	uint8_t		*sized;		/* the first unit: an entry of its size is among them */
-	uint8_t		*listed;	/* a unit: in a file */
-	uint8_t		*held;		/* a unit: itself mapped or pinned, whatever folio counts that */
+	struct found	*unit;
 };
 
 static uint64_t units_of(const struct sim *sim, enum dax_size size)
@@ -47,14 +51,15 @@ static void count_ref(struct tally *t, uint64_t unit, enum dax_size size, bool m
 	const struct sim *sim = t->sim;
 	uint64_t n = 1, first = pgmap_head(sim->pg, unit);
 
-	memset(t->held + unit, 1, units_of(sim, size));
+	for (uint64_t i = 0; i < units_of(sim, size); i++)
+		t->unit[unit + i].held = true;
 	if (pgmap_config(sim->pg)->accounting == PGMAP_PAGE) {
 		n = units_of(sim, size);
 		first = unit;
 	}
 	for (uint64_t i = 0; i < n; i++) {
-		t->refs[first + i]++;
-		t->maps[first + i] += map;
+		t->unit[first + i].refs++;
+		t->unit[first + i].maps += map;
 	}
 }
 
@@ -149,8 +154,8 @@ static void check_real(struct tally *t, struct sim_file *f, const struct dax_ent
 {
 	uint64_t n = units_of(t->sim, e->size), head = pgmap_head(t->sim->pg, e->unit);
 
-	t->entries[head]++;
-	t->sized[head] |= e->unit == head && e->size == size_of(t->sim, pgmap_word(t->sim->pg, head));
+	t->unit[head].entries++;
+	t->unit[head].sized |= e->unit == head && e->size == size_of(t->sim, pgmap_word(t->sim->pg, head));
 	for (uint64_t i = 0; i < n; i++)
 		if (f->slot[e->index + i] != SIM_SLOT(e->unit + i))
 			sim_fail("file %lu has slot %lx at %lu, its entry unit %lu", f->id, f->slot[e->index + i],
@@ -185,11 +190,10 @@ static void check_entries(struct tally *t, struct sim_file *f)
 static void check_file(struct tally *t, struct sim_file *f)
 {
 	for (uint64_t i = 0; i < t->sim->file_units; i++) {
-		uint64_t unit = SIM_SLOT_UNIT(f->slot[i]);
-
 		if (f->cow[i])
 			sim_fail("a copy for index %lu was left", i);
-		t->listed[unit] += f->slot[i] != 0;
+		if (f->slot[i])
+			t->unit[SIM_SLOT_UNIT(f->slot[i])].listed++;
 	}
 	if (f->mapping)
 		check_entries(t, f);
@@ -213,96 +217,98 @@ static void check_flushed(struct tally *t, struct sim_file *f)
 
 /* ---- The pool -------------------------------------------------------------------------------------------- */
 
-static void check_word(struct tally *t, uint64_t unit)
+static void check_head(struct tally *t, uint64_t unit, uint64_t word)
 {
-	uint64_t word = pgmap_word(t->sim->pg, unit), head = pgmap_head(t->sim->pg, unit);
-	uint64_t hword = pgmap_word(t->sim->pg, head);
+	const struct found *f = &t->unit[unit];
+	bool idle = pgmap_idle(t->sim->pg, unit);
 
-	if (folio_refcount(word) != t->refs[unit] || folio_mapcount(word) != t->maps[unit])
-		sim_fail("I1: unit %lu: word %lx, there are %u references and %u mappings", unit, word, t->refs[unit],
-			 t->maps[unit]);
-	if (folio_refcount(word) && pgmap_state(t->sim->pg) == PGMAP_DRAINED)
-		sim_fail("I2, I10: unit %lu has references in a pgmap that was drained", unit);
-	if (unit != head) {
-		if (folio_owner(word) != FOLIO_FREE || (word & (FOLIO_STALE | FOLIO_LIMBO)))
-			sim_fail("I4: the tail %lu has the word %lx", unit, word);
-		return;
-	}
-	if (folio_owner(hword) == FOLIO_FREE ? t->entries[unit] != 0 :
-	    folio_owner(hword) == FOLIO_EXCLUSIVE ? t->entries[unit] != 1 : folio_share(hword) != t->entries[unit])
-		sim_fail("I3: unit %lu: word %lx, %u entries", unit, word, t->entries[unit]);
+	if (folio_owner(word) == FOLIO_FREE ? f->entries != 0 :
+	    folio_owner(word) == FOLIO_EXCLUSIVE ? f->entries != 1 : folio_share(word) != f->entries)
+		sim_fail("I3: unit %lu: word %lx, %u entries", unit, word, f->entries);
 	/* One that outlived its entry may have got smaller entries before its last reference went. */
-	if (size_of(t->sim, word) > pgmap_base_size(t->sim->pg) && !t->sized[unit] && pgmap_idle(t->sim->pg, unit) &&
-	    !((word & FOLIO_STALE) && t->entries[unit]))
+	if (size_of(t->sim, word) > pgmap_base_size(t->sim->pg) && !f->sized && idle &&
+	    !((word & FOLIO_STALE) && f->entries))
 		sim_fail("I4: a folio at %lu, word %lx, without an entry of its size or a reference", unit, word);
-	if (folio_owner(word) == FOLIO_FREE && pgmap_idle(t->sim->pg, unit) && (word & ~FOLIO_POISON))
+	if (folio_owner(word) == FOLIO_FREE && idle && (word & ~FOLIO_POISON))
 		sim_fail("I4: unit %lu is free, and its word is %lx", unit, word);
 }
 
-static void check_unit(struct tally *t, uint64_t unit)
+static void check_word(struct tally *t, uint64_t unit, uint64_t word)
 {
-	struct sim *sim = t->sim;
-	bool limbo = pgmap_block_in_limbo(sim->pg, unit);
+	const struct found *f = &t->unit[unit];
 
-	if (sim->owners[unit] != t->listed[unit])
-		sim_fail("unit %lu has %u owners, %u files list it", unit, sim->owners[unit], t->listed[unit]);
-	if (sim->used[unit] != (sim->owners[unit] || limbo) || (limbo && sim->owners[unit]))
-		sim_fail("I5: unit %lu: used %u, owners %u, limbo %d", unit, sim->used[unit], sim->owners[unit], limbo);
-	if (!sim->used[unit] && t->held[unit])
-		sim_fail("I5: unit %lu is free and has references", unit);
+	if (folio_refcount(word) != f->refs || folio_mapcount(word) != f->maps)
+		sim_fail("I1: unit %lu: word %lx, there are %u references and %u mappings", unit, word, f->refs, f->maps);
+	if (folio_refcount(word) && pgmap_state(t->sim->pg) == PGMAP_DRAINED)
+		sim_fail("I2, I10: unit %lu has references in a pgmap that was drained", unit);
+	/* Nothing more can be wrong with a word of 0: a head would be free, and a tail's is so. */
+	if (!word && !f->entries)
+		return;
+	if (pgmap_head(t->sim->pg, unit) == unit)
+		check_head(t, unit, word);
+	else if (folio_owner(word) != FOLIO_FREE || (word & (FOLIO_STALE | FOLIO_LIMBO)))
+		sim_fail("I4: the tail %lu has the word %lx", unit, word);
+}
+
+/* True: it is in limbo. That no other is, their sum says. */
+static bool check_unit(struct tally *t, uint64_t unit)
+{
+	const struct found *f = &t->unit[unit];
+	struct sim *sim = t->sim;
+	bool limbo = sim->used[unit] && !sim->owners[unit];
+
+	if (sim->owners[unit] != f->listed)
+		sim_fail("unit %lu has %u owners, %u files list it", unit, sim->owners[unit], f->listed);
+	if (!sim->used[unit] && (sim->owners[unit] || f->held))
+		sim_fail("I5: unit %lu is free, has %u owners and references: %d", unit, sim->owners[unit], f->held);
+	if (limbo && !pgmap_block_in_limbo(sim->pg, unit))
+		sim_fail("I5: unit %lu is used, has no owner and is not in limbo", unit);
 	if (limbo && pgmap_idle(sim->pg, unit))
 		sim_fail("unit %lu is in limbo and nothing refers to it", unit);
+	return limbo;
 }
 
 /* I10. */
-static void check_dying(struct sim *sim, uint64_t unit)
+static void check_dying(struct sim *sim, uint64_t unit, uint64_t word)
 {
-	uint64_t bit = 1ULL << (unit % 64), *word = &sim->live_before[unit / 64];
-	bool idle = folio_idle(pgmap_word(sim->pg, unit));
+	uint64_t bit = 1ULL << (unit % 64), *live = &sim->live_before[unit / 64];
 
-	if (sim->saw_dying && !idle && !(*word & bit))
+	if (sim->saw_dying && !folio_idle(word) && !(*live & bit))
 		sim_fail("I10: unit %lu got a reference while the pgmap was dying", unit);
-	*word = idle ? *word & ~bit : *word | bit;
+	*live = folio_idle(word) ? *live & ~bit : *live | bit;
 }
 
-static void *zeros(const struct sim *sim, uint64_t bytes)
+static void check_pool(struct tally *t)
 {
-	void *p = calloc(sim->units, bytes);
+	struct sim *sim = t->sim;
+	uint64_t word, limbo = 0;
 
-	if (!p)
-		sim_fail("no memory for the check");
-	return p;
+	for (uint64_t u = 0; u < sim->units; u++) {
+		word = pgmap_word(sim->pg, u);
+		check_word(t, u, word);
+		limbo += check_unit(t, u);
+		check_dying(sim, u, word);
+	}
+	if (limbo != pgmap_limbo(sim->pg))
+		sim_fail("I5: %lu units are in limbo, %lu have no owner and are not free", pgmap_limbo(sim->pg), limbo);
+	sim->saw_dying = pgmap_state(sim->pg) != PGMAP_LIVE;
 }
 
 void sim_check(struct sim *sim)
 {
-	struct tally t = { .sim = sim };
+	struct tally t = { .sim = sim, .unit = calloc(sim->units, sizeof(*t.unit)) };
 	struct list *pos;
 
-	t.refs = zeros(sim, sizeof(*t.refs));
-	t.maps = zeros(sim, sizeof(*t.maps));
-	t.entries = zeros(sim, sizeof(*t.entries));
-	t.sized = zeros(sim, 1);
-	t.listed = zeros(sim, 1);
-	t.held = zeros(sim, 1);
+	if (!t.unit)
+		sim_fail("no memory for the check");
 	count_grants(&t);
 	list_for_each(pos, &sim->files)
 		check_file(&t, list_entry(pos, struct sim_file, link));
 	if (sim->dax.layout == DAX_LAYOUT_INODAX)
 		list_for_each(pos, &sim->files)
 			check_flushed(&t, list_entry(pos, struct sim_file, link));
-	for (uint64_t u = 0; u < sim->units; u++) {
-		check_word(&t, u);
-		check_unit(&t, u);
-		check_dying(sim, u);
-	}
-	sim->saw_dying = pgmap_state(sim->pg) != PGMAP_LIVE;
+	check_pool(&t);
 	if (pgmap_violations(sim->pg) != sim->violations)
 		sim_fail("%lu violations, %lu were expected", pgmap_violations(sim->pg), sim->violations);
-	free(t.refs);
-	free(t.maps);
-	free(t.entries);
-	free(t.sized);
-	free(t.listed);
-	free(t.held);
+	free(t.unit);
 }
