@@ -450,7 +450,9 @@ int inode_new(struct tx *tx, struct inode **out)
 		return rc;
 	}
 	ip->refs++;
-	pthread_rwlock_wrlock(&ip->lock);
+	/* Not to be waited for, as nobody can find it yet: ialloc.lock may be held, which comes after inodes' locks. */
+	rc = pthread_rwlock_trywrlock(&ip->lock);
+	assert(!rc);
 	hash_new(p->icache, ip);
 	rc = inode_join(tx, ip);
 	if (rc) {
