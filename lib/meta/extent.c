@@ -256,6 +256,7 @@ struct edit {
 	unsigned int	n;
 };
 
+/* Extents stay apart that would be too long together, or that are in two leaves. */
 static bool mergeable(const struct extent *a, const struct extent *b)
 {
 	return a->file_block + a->count == b->file_block && a->block + a->count == b->block &&

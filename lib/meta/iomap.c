@@ -49,6 +49,21 @@ static void fill_map(struct iomap *map, const struct extent *e, const struct blo
 	map->addr = e->block ? (e->block + (r->first - e->file_block)) << BLOCK_SHIFT : 0;
 }
 
+/* What goes on in the pool as in the file is one mapping, even where it is several extents: see extent.c, mergeable(). */
+static int lookup_together(struct inode *ip, const struct block_range *r, struct extent *e)
+{
+	int rc = extent_lookup(NULL, ip, r->first, e);
+	struct extent next;
+
+	while (!rc && e->block && e->file_block + e->count < r->end) {
+		rc = extent_lookup(NULL, ip, e->file_block + e->count, &next);
+		if (rc || next.block != e->block + e->count || next.unwritten != e->unwritten)
+			break;
+		e->count += next.count;
+	}
+	return rc;
+}
+
 int iomap_read(struct inode *ip, uint64_t pos, uint64_t len, struct iomap *map)
 {
 	struct block_range r;
@@ -56,7 +71,7 @@ int iomap_read(struct inode *ip, uint64_t pos, uint64_t len, struct iomap *map)
 	int rc = block_range(pos, len, &r);
 
 	if (!rc)
-		rc = extent_lookup(NULL, ip, r.first, &e);
+		rc = lookup_together(ip, &r, &e);
 	if (!rc)
 		fill_map(map, &e, &r, 0);
 	return rc;

@@ -51,6 +51,42 @@ START_TEST(iomap_read_clips_to_the_range)
 }
 END_TEST
 
+START_TEST(extents_that_go_on_in_the_pool_are_one_mapping)
+{
+	struct extent e = { .file_block = 0, .block = 1000, .count = 2ULL * EXTENT_MAX_LEN + 5 };
+	uint64_t seam = EXTENT_MAX_LEN - 2;
+	struct iomap map;
+	struct tx tx;
+
+	unit_begin(&tx, file, 0);
+	ck_assert_int_eq(extent_insert(&tx, file, &e), 0);
+	ck_assert_uint_eq(file->core.count, 3);
+	map = iomap_at(seam << BLOCK_SHIFT, 5 * BLOCK_SIZE);
+	ck_assert_uint_eq(map.offset, seam << BLOCK_SHIFT);
+	ck_assert_uint_eq(map.length, 5 * BLOCK_SIZE);
+	ck_assert_uint_eq(map.addr, (1000 + seam) << BLOCK_SHIFT);
+	map = iomap_at(0, UINT64_MAX);
+	ck_assert_uint_eq(map.length, e.count << BLOCK_SHIFT);
+	unit_abort(&tx, file);
+}
+END_TEST
+
+START_TEST(extents_that_do_not_go_on_are_mappings_of_their_own)
+{
+	struct iomap map;
+
+	map_blocks(0, 3, false);
+	map_blocks(3, 3, true);
+	ck_assert_uint_eq(at(3).block, at(0).block + 3);
+	map = iomap_at(BLOCK_SIZE, UINT64_MAX);
+	ck_assert_int_eq(map.type, IOMAP_MAPPED);
+	ck_assert_uint_eq(map.length, 2 * BLOCK_SIZE);
+	map = iomap_at(3 * BLOCK_SIZE, UINT64_MAX);
+	ck_assert_int_eq(map.type, IOMAP_UNWRITTEN);
+	ck_assert_uint_eq(map.length, 3 * BLOCK_SIZE);
+}
+END_TEST
+
 START_TEST(iomap_offsets_at_the_limit_do_not_overflow)
 {
 	struct iomap map = iomap_at(INT64_MAX, UINT64_MAX);
@@ -169,6 +205,8 @@ int main(void)
 	TCase *tc = extent_group(s, "iomap");
 
 	tcase_add_test(tc, iomap_read_clips_to_the_range);
+	tcase_add_test(tc, extents_that_go_on_in_the_pool_are_one_mapping);
+	tcase_add_test(tc, extents_that_do_not_go_on_are_mappings_of_their_own);
 	tcase_add_test(tc, iomap_offsets_at_the_limit_do_not_overflow);
 	tcase_add_test(tc, iomap_write_fills_holes_and_says_new);
 	tcase_add_test(tc, iomap_write_converts_only_what_it_returns);
