@@ -199,7 +199,8 @@ unsigned int dax_handle_fault(struct dax_fault *f);
 
 /* Held by whoever moves data to or from the units themselves. Outlives the mapping it was made through. */
 struct dax_pin {
-	struct dax_mapping	*mapping;
+	struct dax		*dax;
+	struct dax_mapping	*mapping;	/* INODE: whose inode it holds. EVICT: NULL, it may be gone before the pin */
 	struct grant		*grant;
 	uint32_t		 area;		/* of its own, in the grant */
 	uint64_t		 index, count;

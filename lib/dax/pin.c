@@ -14,10 +14,11 @@ static void unpin_run(void *arg, const struct grant_ref *ref)
 		pgmap_release_folio(pg, ref->unit + i, pgmap_base_size(pg));
 }
 
-/* Give back what a pin holds so far. With the last of it the mapping may go, if the pin does not hold the inode. */
-static void unpin_units(struct dax_pin *pin)
+void dax_unpin(struct dax_pin *pin)
 {
-	grant_remove(pin->grant, GRANT_PIN, pin->area, pin->index, pin->count, 0, unpin_run, pin->mapping->dax->pgmap);
+	grant_remove(pin->grant, GRANT_PIN, pin->area, pin->index, pin->count, 0, unpin_run, pin->dax->pgmap);
+	if (pin->mapping)
+		pin->mapping->ops->put(pin->mapping->host);
 }
 
 /* The unit that is mapped at `index`; it may be in the middle of a larger page-table entry. */
@@ -77,31 +78,18 @@ int dax_pin(struct dax_vma *vma, uint64_t index, uint64_t count, unsigned int fl
 		return -EINVAL;
 	if ((flags & DAX_PIN_LONGTERM) && m->dax->layout == DAX_LAYOUT_KERNEL)
 		return -EOPNOTSUPP;
-	pin->mapping = m;
+	pin->dax = m->dax;
+	pin->mapping = m->dax->pin == DAX_PIN_INODE ? m : NULL;
 	pin->index = index;
 	pin->count = 0;
-	if (m->dax->pin == DAX_PIN_INODE)
+	if (pin->mapping)
 		m->ops->hold(m->host);
 	while (!rc && pin->count < count) {
 		rc = pin_unit(vma, index + pin->count, flags & DAX_PIN_WRITE, pin);
 		if (!rc)
 			pin->count++;
 	}
-	if (!rc)
-		return 0;
-	if (pin->count)
-		unpin_units(pin);
-	if (m->dax->pin == DAX_PIN_INODE)
-		m->ops->put(m->host);
+	if (rc)
+		dax_unpin(pin);
 	return rc;
-}
-
-void dax_unpin(struct dax_pin *pin)
-{
-	struct dax_mapping *m = pin->mapping;
-	bool held = m->dax->pin == DAX_PIN_INODE;
-
-	unpin_units(pin);
-	if (held)
-		m->ops->put(m->host);
 }

@@ -153,6 +153,38 @@ START_TEST(a_pin_keeps_an_unlinked_closed_unmapped_file)
 }
 END_TEST
 
+/* A store elsewhere gave the file a copy, so that the pinned unit is another file's alone: nobody waits for it. */
+START_TEST(a_pin_may_outlive_an_inode_that_has_left_its_block)
+{
+	struct sim_config config = { .pin = DAX_PIN_EVICT };
+	struct sim_mm *b;
+	struct sim_file *g;
+	struct sim_pin *p;
+	uint64_t unit;
+
+	world_with(&config);
+	actors();
+	store(a, A, 1);
+	g = sim_create(w, 8 * MIB);
+	ck_assert_int_eq(sim_reflink(f, g, 0, 1, NULL), 0);
+	unit = sim_unit_of(f, 0);
+	ck_assert_int_eq(sim_pin(a, A, 1, 0, &p), 0);
+	b = sim_mm_new(w);
+	store(b, sim_mmap(b, f, 0, 1, RW, 0), 2);
+	ck_assert_uint_ne(sim_unit_of(f, 0), unit);
+	sim_unlink(f);
+	sim_close(f);
+	sim_exit(b);
+	sim_exit(a);
+	ck_assert(f->gone && !f->mapping);
+	ck_assert_uint_eq(folio_pins(pgmap_word(w->pg, unit)), 1);
+	sim_check(w);
+	sim_unpin(w, p);
+	ck_assert(!pgmap_busy(w->pg, unit));
+	sim_check(w);
+}
+END_TEST
+
 START_TEST(nothing_is_pinned_through_a_revocation_on_its_way)
 {
 	store(a, A, 1);
@@ -245,6 +277,7 @@ int main(void)
 	tcase_add_test(t, a_pin_for_long_is_refused_in_the_kernels_way);
 	tcase_add_loop_test(t, a_pin_holds_its_inode_or_does_not, 0, 2);
 	tcase_add_test(t, a_pin_keeps_an_unlinked_closed_unmapped_file);
+	tcase_add_test(t, a_pin_may_outlive_an_inode_that_has_left_its_block);
 	tcase_add_test(t, nothing_is_pinned_through_a_revocation_on_its_way);
 	tcase_add_loop_test(t, a_pin_outlives_removal_and_drain_waits_for_it, 0, 2);
 	tcase_add_test(t, a_pinned_block_never_leaves_its_file);
