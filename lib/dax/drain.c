@@ -22,6 +22,8 @@
 #include <sched.h>
 #include <time.h>
 
+#include "util/cond.h"
+
 #define NO_HEAD	UINT64_MAX
 
 /* A waiter in pgmap_wait(). Under the lock. */
@@ -54,17 +56,6 @@ static struct timespec deadline_in(int timeout_ms)
 		t.tv_sec++;
 	}
 	return t;
-}
-
-/* Deadlines are of this clock: nobody may set it. */
-void cond_init(pthread_cond_t *cond)
-{
-	pthread_condattr_t attr;
-
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(cond, &attr);
-	pthread_condattr_destroy(&attr);
 }
 
 /* 0 or -ETIMEDOUT. */

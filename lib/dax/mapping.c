@@ -12,6 +12,7 @@
 #include <time.h>
 
 #include "dax/entry.h"
+#include "util/cond.h"
 #include "util/fault.h"
 
 #define MAPPER_MS	1000
@@ -41,16 +42,6 @@ static void fair_init(pthread_rwlock_t *lock)
 	pthread_rwlockattr_destroy(&attr);
 }
 
-static void monotonic_init(pthread_cond_t *cond)
-{
-	pthread_condattr_t attr;
-
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(cond, &attr);
-	pthread_condattr_destroy(&attr);
-}
-
 int dax_mapping_new(struct dax_mapping **out, struct dax *dax, const struct dax_file_ops *ops, void *host)
 {
 	struct dax_mapping *m = fault(FAULT_ALLOC) ? NULL : calloc(1, sizeof(*m));
@@ -63,7 +54,7 @@ int dax_mapping_new(struct dax_mapping **out, struct dax *dax, const struct dax_
 	fair_init(&m->invalidate_lock);
 	fair_init(&m->vma_lock);
 	pthread_mutex_init(&m->lock, NULL);
-	monotonic_init(&m->zapped);
+	cond_init(&m->zapped);
 	list_init(&m->vmas);
 	list_init(&m->waiters);
 	radix_init(&m->entries);

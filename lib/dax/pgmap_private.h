@@ -171,9 +171,6 @@ void pgmap_folio_freed(struct pgmap *pg, uint64_t head);
 
 /* ---- drain.c ------------------------------------------------------------------------------------------------ */
 
-/* cond_init - for waits that end by CLOCK_MONOTONIC. */
-void cond_init(pthread_cond_t *cond);
-
 /* live_wake - the count of live folios went down while not LIVE. */
 void live_wake(struct pgmap *pg);
 
