@@ -97,7 +97,8 @@ void dax_destroy(struct dax *dax);
  * unmapped whole. With even_cows private copies go too. For what it unmapped it calls dax_unmap(). 0: done.
  * -EINPROGRESS: it was told, and calls dax_zap_done() when it is; until then nothing is inserted nor pinned through
  * this VMA.
- * write_protect: dax_entry_mkclean(): stores fault from now on.
+ * write_protect: dax_entry_mkclean(): stores fault from now on. NULL: they cannot be made to; what is mapped for
+ * stores stays dirty, however often it is written back.
  * fail: the unit is lost: SIGBUS with BUS_MCEERR, unmapped.
  * huge: is a page-table entry larger than one unit there? May be NULL: the records say so, but not of zero units.
  * cow: a private store: copy the unit (or zeros: DAX_ZEROS) to memory of its own. 0 or -ENOMEM.
@@ -130,6 +131,12 @@ void dax_vma_attach(struct dax_mapping *m, struct dax_vma *vma);
 
 /* dax_vma_detach - it unmapped all it had (dax_unmap() drops what is still recorded), or is dead. Drops the inode. */
 void dax_vma_detach(struct dax_vma *vma);
+
+/*
+ * dax_vma_abandon - detach what can be told nothing any more and may map all that is recorded: references and records
+ * stay, until the grant is dropped. Drops the inode.
+ */
+void dax_vma_abandon(struct dax_vma *vma);
 
 /*
  * dax_vma_split - __split_vma(): `vma` keeps what is before file index `at`, `new` - zero but for what is its owner's

@@ -183,29 +183,48 @@ int dax_invalidate(struct dax_mapping *m, uint64_t index, uint64_t count)
 
 /* ---- Write-back ------------------------------------------------------------------------------------------ */
 
-static void write_protect(struct dax_mapping *m, uint64_t index, uint64_t count)
+/* May this VMA go on storing what it maps in the range? */
+static bool stores_unseen(struct dax_vma *vma, uint64_t index, uint64_t count)
 {
+	struct grant_ref ref;
+
+	for (uint64_t i = index; i < index + count; i++)
+		if (grant_find_ref(vma->grant, GRANT_MAP, vma->area, i, &ref))
+			return true;
+	return false;
+}
+
+/* False: somebody stores on, and nobody will know. */
+static bool write_protect(struct dax_mapping *m, uint64_t index, uint64_t count)
+{
+	bool all = true;
 	struct list *pos;
 
 	pthread_rwlock_rdlock(&m->vma_lock);
 	list_for_each(pos, &m->vmas) {
 		struct dax_vma *vma = list_entry(pos, struct dax_vma, link);
 
-		if (vma->index < index + count && index < vma->index + vma->count)
+		if (vma->index >= index + count || index >= vma->index + vma->count)
+			continue;
+		if (vma->ops->write_protect)
 			vma->ops->write_protect(vma, index, count);
+		else if (stores_unseen(vma, index, count))
+			all = false;
 	}
 	pthread_rwlock_unlock(&m->vma_lock);
+	return all;
 }
 
 /*
  * dax_writeback_one(): the entry stays locked from before the write-protect until it is called clean, so that a store
- * that comes after it faults, waits, and marks it dirty again.
+ * that comes after it faults, waits, and marks it dirty again. Where stores do not fault it stays dirty.
  */
 static void writeback_one(struct dax_mapping *m, uint64_t index, uint64_t e)
 {
-	write_protect(m, index, size_units(m, entry_size(e)));
+	bool clean = write_protect(m, index, size_units(m, entry_size(e)));
+
 	entry_flush(m, e);
-	entry_unlock(m, index, e & ~(ENTRY_DIRTY | ENTRY_TOWRITE));
+	entry_unlock(m, index, e & ~(ENTRY_TOWRITE | (clean ? ENTRY_DIRTY : 0)));
 }
 
 void dax_writeback(struct dax_mapping *m, uint64_t index, uint64_t count)

@@ -97,19 +97,30 @@ void dax_vma_attach(struct dax_mapping *m, struct dax_vma *vma)
 	pthread_rwlock_unlock(&m->vma_lock);
 }
 
-void dax_vma_detach(struct dax_vma *vma)
+static void detach(struct dax_vma *vma, bool unmap)
 {
 	struct dax_mapping *m = vma->mapping;
 
 	pthread_rwlock_wrlock(&m->vma_lock);
 	list_del(&vma->link);
 	pthread_rwlock_unlock(&m->vma_lock);
-	dax_unmap(vma, vma->index, vma->count);
+	if (unmap)
+		dax_unmap(vma, vma->index, vma->count);
 	pthread_mutex_lock(&m->lock);
 	vma->zapping = 0;
 	pthread_cond_broadcast(&m->zapped);
 	pthread_mutex_unlock(&m->lock);
 	m->ops->put(m->host);
+}
+
+void dax_vma_detach(struct dax_vma *vma)
+{
+	detach(vma, true);
+}
+
+void dax_vma_abandon(struct dax_vma *vma)
+{
+	detach(vma, false);
 }
 
 int dax_vma_split(struct dax_vma *vma, struct dax_vma *new, uint64_t at)

@@ -1,7 +1,8 @@
 /*
  * What a file's mapping leaves behind when it ends, and where none can begin: inodes that leave the cache while their
  * mapping is still pinned, times of stores that came after the last close, files without a name that are only mapped,
- * mounts that are refused their shared memory, pools whose map unit is large.
+ * mounts that are refused their shared memory, pools whose map unit is large, mappers that do not say when they store
+ * or that cannot be told anything any more.
  *
  * The mapper here has no page tables: it takes whatever is inserted and gives all back when it is told.
  */
@@ -42,6 +43,7 @@ static void write_protect(struct dax_vma *v, uint64_t index, uint64_t count)
 }
 
 static const struct mm_ops ops = { .insert = insert, .zap = zap, .write_protect = write_protect };
+static const struct mm_ops unseen_ops = { .insert = insert, .zap = zap };
 
 /* ---- The fixture ----------------------------------------------------------------------------------------- */
 
@@ -293,6 +295,64 @@ START_TEST(a_store_finds_a_whole_unit_where_there_is_one)
 }
 END_TEST
 
+/* ---- Mappers that tell less ------------------------------------------------------------------------------- */
+
+static bool is_dirty(uint64_t index)
+{
+	struct dax_entry_info info;
+
+	return dax_next_entry(vma.mapping, index, &info) && info.index == index && info.dirty;
+}
+
+START_TEST(what_is_stored_unseen_stays_dirty_until_it_is_unmapped)
+{
+	struct dax_mapping *m;
+	struct fs_file *f;
+
+	make_pool(0, DAX_PIN_INODE);
+	f = create("a");
+	set_size(f, 10 * BLOCK);
+	map(f);
+	m = vma.mapping;
+	vma.ops = &unseen_ops;
+	ck_assert_uint_eq(store(3), DAX_NOPAGE);
+	ck_assert_uint_eq(store(5), DAX_NOPAGE);
+	ck_assert_int_eq(dax_unmap(&vma, 5, 1), 1);
+	dax_writeback(m, 0, UINT64_MAX);
+	ck_assert(is_dirty(3));
+	ck_assert(!is_dirty(5));
+	unmap();
+	dax_writeback(m, 0, UINT64_MAX);
+	vma.mapping = m;
+	ck_assert(!is_dirty(3));
+	fs_close(f);
+	end_pool();
+}
+END_TEST
+
+START_TEST(what_is_abandoned_stays_referenced_until_the_grant_goes)
+{
+	struct dax_entry_info info;
+	struct fs_file *f;
+
+	make_pool(0, DAX_PIN_INODE);
+	f = create("a");
+	set_size(f, 10 * BLOCK);
+	map(f);
+	ck_assert_uint_eq(store(3), DAX_NOPAGE);
+	ck_assert(dax_next_entry(vma.mapping, 3, &info));
+	dax_vma_abandon(&vma);
+	ck_assert_int_eq(fs_unlink(fs, INO_ROOT, "a"), 0);
+	fs_close(f);
+	/* The inode is gone; its block waits. */
+	ck_assert_uint_eq(folio_refcount(pgmap_word(fs_dax(fs)->pgmap, info.unit)), 1);
+	ck_assert_uint_eq(pgmap_limbo(fs_dax(fs)->pgmap), 1);
+	ck_assert_uint_eq(dax_drop_grant(fs_dax(fs)->pgmap, vma.grant), 1);
+	ck_assert_uint_eq(pgmap_limbo(fs_dax(fs)->pgmap), 0);
+	end_pool();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("mapping_ends");
@@ -305,6 +365,8 @@ int main(void)
 	tcase_add_test(tc, a_mount_that_is_refused_its_shared_memory_changes_nothing);
 	tcase_add_test(tc, a_pool_smaller_than_its_unit_can_be_mounted);
 	tcase_add_test(tc, a_store_finds_a_whole_unit_where_there_is_one);
+	tcase_add_test(tc, what_is_stored_unseen_stays_dirty_until_it_is_unmapped);
+	tcase_add_test(tc, what_is_abandoned_stays_referenced_until_the_grant_goes);
 	suite_add_tcase(s, tc);
 	return unit_run(s);
 }
