@@ -445,6 +445,25 @@ int balloc_free(struct balloc *ba, uint64_t start, uint64_t count)
 
 /* ---- The revoke rule ----------------------------------------------------------------------------------- */
 
+uint64_t balloc_take(struct balloc *ba, uint64_t start, uint64_t end, uint64_t *first)
+{
+	uint64_t stop;
+
+	if (end > ba->blocks)
+		end = ba->blocks;
+	if (start >= end)
+		return 0;
+	pthread_mutex_lock(&ba->lock);
+	*first = bitmap_next_clear(ba->map, start, end);
+	stop = bitmap_next_set(ba->map, *first, end);
+	if (*first < end) {
+		bitmap_set_range(ba->map, *first, stop - *first);
+		account(ba, *first, stop - *first, true);
+	}
+	pthread_mutex_unlock(&ba->lock);
+	return stop - *first;
+}
+
 static struct deferred *queue_slot(struct balloc *ba, uint64_t i)
 {
 	return &ba->queue[(ba->head + i) & (ba->size - 1)];

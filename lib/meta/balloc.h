@@ -57,6 +57,12 @@ int balloc_alloc(struct balloc *ba, uint64_t want, uint64_t goal, uint64_t file_
 int balloc_free(struct balloc *ba, uint64_t start, uint64_t count);
 
 /*
+ * balloc_take - the first run of free blocks in [start, end) is in use from now on: somebody has them already. Its
+ * length, and where it is; 0: there is none.
+ */
+uint64_t balloc_take(struct balloc *ba, uint64_t start, uint64_t end, uint64_t *first);
+
+/*
  * balloc_free_after - the revoke rule: metadata blocks that records up to and including `seq` may name.
  * Counted as free, handed out only after balloc_settle() with a sequence above `seq`. -EUCLEAN as above.
  */

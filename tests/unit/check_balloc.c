@@ -350,6 +350,32 @@ START_TEST(revoked_blocks_wait_for_the_tail)
 END_TEST
 
 /* Two owners of one block, which a mount by the free-map cache does not see. */
+START_TEST(free_blocks_of_a_range_can_be_taken)
+{
+	struct balloc *ba = balloc_new(4100);
+	uint64_t first;
+
+	ck_assert_int_eq(balloc_mark(ba, 100, 50), 0);
+	ck_assert_int_eq(balloc_mark(ba, 200, 1), 0);
+	ck_assert_int_eq(balloc_start(ba, 0), 0);
+	ck_assert_uint_eq(balloc_take(ba, 100, 150, &first), 0);
+	ck_assert_uint_eq(balloc_take(ba, 120, 300, &first), 50);
+	ck_assert_uint_eq(first, 150);
+	ck_assert_uint_eq(balloc_take(ba, 120, 300, &first), 99);
+	ck_assert_uint_eq(first, 201);
+	ck_assert_uint_eq(balloc_take(ba, 120, 300, &first), 0);
+	ck_assert_uint_eq(balloc_take(ba, 4096, 8192, &first), 4);
+	ck_assert_uint_eq(balloc_take(ba, 8192, 9000, &first), 0);
+	ck_assert_uint_eq(stat_of(ba).free, 4100 - 51 - 149 - 4);
+	/* They are in use like any others. */
+	for (struct block_run run; balloc_alloc(ba, 64, 0, 0, 0, &run) == 0;)
+		ck_assert(run.start + run.count <= 100 || run.start >= 300);
+	ck_assert_int_eq(balloc_free(ba, 150, 50), 0);
+	ck_assert_uint_eq(stat_of(ba).free, 50);
+	balloc_delete(ba);
+}
+END_TEST
+
 START_TEST(giving_back_what_is_free_is_refused)
 {
 	struct balloc *ba = balloc_new(4096);
@@ -648,6 +674,7 @@ static Suite *balloc_suite(void)
 	tcase_add_test(policy, the_reserve_is_for_those_who_give_space_back);
 	tcase_add_test(policy, an_injected_failure_looks_like_a_full_pool);
 	tcase_add_test(policy, revoked_blocks_wait_for_the_tail);
+	tcase_add_test(policy, free_blocks_of_a_range_can_be_taken);
 	tcase_add_test(policy, giving_back_what_is_free_is_refused);
 	tcase_add_test(policy, without_memory_to_wait_blocks_stay_in_use);
 	tcase_add_test(policy, a_snapshot_loads_to_the_same_allocator);
