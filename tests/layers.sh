@@ -25,11 +25,12 @@ allowed() {
 			echo '(util|pmem|meta)/.*|dax/iomap\.h|format\.h'
 		fi ;;
 	lib/dax/*)	echo '(util|dax)/.*' ;;
-	lib/fs/*)	echo '(util|pmem|meta|dax|fs)/.*|format\.h' ;;
+	lib/fs/*)	echo '(util|pmem|meta|dax|fs)/.*|format\.h|direct\.h' ;;
 	lib/check/*)	echo '(util|pmem|meta|check)/.*|format\.h' ;;
-	lib/client/*)	echo "(util|pmem)/.*|format\.h|inodax\.h|config\.h|$engine_headers" ;;
+	lib/client/*)	echo "(util|pmem)/.*|format\.h|direct\.h|inodax\.h|config\.h|$engine_headers" ;;
 	lib/format.h)	echo 'util/le\.h' ;;
-	src/daemon/*)	echo '(util|daemon)/.*|fs/fs\.h|meta/dir\.h|config\.h' ;;
+	lib/direct.h)	echo '-' ;;
+	src/daemon/*)	echo '(util|daemon)/.*|fs/(fs|grants)\.h|direct\.h|meta/dir\.h|config\.h' ;;
 	src/mkfs/*)	echo '(util|mkfs)/.*|fs/fs\.h|meta/super\.h|pmem/region\.h|config\.h' ;;
 	src/fsck/*)	echo '(util|fsck)/.*|check/check\.h|pmem/region\.h|config\.h' ;;
 	src/ctl/*)	echo '(util|ctl)/.*|dax/(folio|grant|shm)\.h|inodax\.h|config\.h' ;;

@@ -267,23 +267,21 @@ int arbiter_open(struct fs *fs, struct err *err)
 }
 
 /*
- * Lists of a daemon that was killed: counted again, then given up, since the handles that kept them ended
- * with its mount.
+ * Lists of a daemon that was killed are counted again. The handles that kept them ended with its mount: what is left is
+ * of clients that still map the pool.
  */
-static int drop_adopted(struct fs *fs, unsigned int damaged)
+static int take_over(struct fs *fs, const char *path, unsigned int damaged, struct err *err)
 {
-	uint64_t counted;
-	struct grant *g;
+	uint64_t counted, kept;
 	int rc = dax_adopt(fs->dax.pgmap, fs->grants, &counted);
 
 	if (rc)
-		return rc;
-	while ((g = grant_set_next(fs->grants, NULL)) != NULL)
-		dax_drop_grant(fs->dax.pgmap, g);
-	if (counted || damaged)
-		log_info("%llu references of an earlier daemon were dropped, %u list pages were damaged",
-			 (unsigned long long)counted, damaged);
-	return 0;
+		return err_set_errno(err, rc, "%s: grant lists", path);
+	rc = grants_start(fs, path, &kept, err);
+	if (!rc && (counted || damaged))
+		log_info("%llu references of an earlier daemon were found, %llu clients have some still, "
+			 "%u list pages were damaged", (unsigned long long)counted, (unsigned long long)kept, damaged);
+	return rc;
 }
 
 int arbiter_start(struct fs *fs, const char *path, struct err *err)
@@ -316,13 +314,11 @@ int arbiter_start(struct fs *fs, const char *path, struct err *err)
 	for (unsigned int size = 0; size < DAX_SIZES; size++)
 		orders[size] = pgmap_order(pg, (enum dax_size)size);
 	rc = grant_set_new(&fs->grants, fs->shm, orders, &damaged);
-	if (!rc)
-		rc = drop_adopted(fs, damaged);
 	if (rc)
 		return err_set_errno(err, rc, "%s: grant lists", path);
 	fs->pool.free_data = free_data;
 	fs->pool.evict = evict;
-	return 0;
+	return take_over(fs, path, damaged, err);
 }
 
 bool arbiter_idle(struct fs *fs)
@@ -349,7 +345,7 @@ void arbiter_stop(struct fs *fs)
 	if (pg) {
 		pgmap_kill(pg);
 		held = pgmap_drain(pg, 0) != 0;
-		if (held)
+		if (held && !fs->survivors)
 			log_warn("the pool is given up while folios of it are referenced");
 		if (fs->grants)
 			grant_set_delete(fs->grants);
@@ -360,7 +356,7 @@ void arbiter_stop(struct fs *fs)
 		dax_destroy(&fs->dax);
 	}
 	if (fs->shm)
-		dax_shm_close(fs->shm, true);
+		dax_shm_close(fs->shm, !fs->survivors);
 }
 
 /* ---- For the operations ------------------------------------------------------------------------------------ */

@@ -35,6 +35,7 @@ int file_handle(struct fs *fs, struct inode *ip, int flags, struct fs_file **out
 	f->fs = fs;
 	f->ip = ip;
 	f->flags = flags;
+	atomic_init(&f->grant, NULL);
 	f->dax = S_ISREG(ip->core.mode) && file_is_dax(fs, ip);
 	atomic_fetch_add(&fs->open_files, 1);
 	atomic_fetch_add(&ip->opens, 1);
@@ -88,6 +89,7 @@ void fs_close(struct fs_file *f)
 {
 	struct inode *ip = f->ip;
 
+	grants_release(f);
 	inode_lock(ip);
 	if (ip->core.nlink)
 		(void)inode_write_times(ip);	/* a failure has failed the pool, which the next change will say */

@@ -172,6 +172,7 @@ static void teardown(struct fs *fs)
 {
 	struct pool *p = &fs->pool;
 
+	grants_stop(fs);
 	if (p->icache)
 		icache_delete(p);
 	arbiter_stop(fs);
@@ -251,6 +252,7 @@ int fs_unmount(struct fs *fs)
 {
 	int rc = atomic_load(&fs->pool.failed);
 
+	grants_stop(fs);
 	if (!rc && !fs->pool.readonly)
 		rc = mark_clean(fs);
 	teardown(fs);

@@ -36,6 +36,8 @@ struct fs {
 	struct dax		dax;		/* pgmap NULL until arbiter_start() */
 	struct grant_set	*grants;
 	struct dax_shm		*shm;
+	struct fs_grants	*direct;	/* of clients that map the pool themselves; NULL until grants_start() */
+	bool			 survivors;	/* some of them outlive this mount: shared memory is left for the next */
 };
 
 struct fs_file {
@@ -43,6 +45,7 @@ struct fs_file {
 	struct inode	*ip;		/* referenced */
 	int		 flags;		/* open(2) flags */
 	bool		 dax;
+	struct fs_grant	*_Atomic grant;	/* of a client that maps the file directly; NULL: none */
 };
 
 /* name_length - length of `name`, or -ENAMETOOLONG, -EINVAL. "." and ".." are the caller's to judge. */
@@ -146,6 +149,20 @@ int arbiter_open(struct fs *fs, struct err *err);
 int arbiter_start(struct fs *fs, const char *path, struct err *err);
 void arbiter_stop(struct fs *fs);
 bool arbiter_idle(struct fs *fs);
+
+/*
+ * grants_start - clients of an earlier mount that are still there keep what they map; *kept: how many. After
+ * dax_adopt(). -EBUSY: there are some of which nothing is known.
+ * grants_stop - no operation is under way. grants_release - the handle goes. grants.c
+ */
+int grants_start(struct fs *fs, const char *path, uint64_t *kept, struct err *err);
+void grants_stop(struct fs *fs);
+void grants_release(struct fs_file *f);
+
+/* inode.filled: when it is no time. */
+#define FILLED_EVER	0U	/* by an earlier use of the inode, perhaps */
+#define FILLED_NOT	1U	/* the page cache has nothing of it */
+#define FILLED_EMPTYING	2U	/* it is being emptied */
 
 /*
  * layout_begin - inode_lock() for an operation that takes away the whole blocks in [pos, pos + len): nobody maps them

@@ -51,6 +51,7 @@ struct inode {
 	uint64_t		 slot;		/* byte offset of its slot; constant in a cached inode */
 	bool			 times_dirty;	/* core's times are newer than the media's; lock exclusive */
 	_Atomic bool		 tree_verified;	/* every extent node was, since the inode was loaded */
+	_Atomic uint64_t	 filled;	/* the page cache got bytes of it: FILLED_*, else when, monotonic ms. lib/fs */
 	_Atomic uint32_t	 opens;		/* handles that keep an unlinked inode; lib/fs counts */
 
 	/* Made by lib/fs at the first mapping, under the lock, exclusive; goes with pool.evict(). NULL before. */

@@ -84,6 +84,16 @@ void ops_statfs(fuse_req_t req, fuse_ino_t ino);
 void ops_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned int cmd, void *arg, struct fuse_file_info *fi,
 	       unsigned int flags, const void *in, size_t in_size, size_t out_size);
 
+/* ---- ops_direct.c: direct mappings --------------------------------------------------------------------- */
+
+/* ops_direct - an ioctl of direct.h. False: it is none, and was not answered. */
+bool ops_direct(fuse_req_t req, unsigned int cmd, struct fuse_file_info *fi, unsigned int flags, const void *in,
+		size_t in_size, size_t out_size);
+
+/* ops_uncache, ops_forget_inode - of struct fs_grants_hooks; `daemon` is the struct. */
+int ops_uncache(void *daemon, uint64_t ino);
+void ops_forget_inode(void *daemon, uint64_t ino);
+
 /* ---- ops_xattr.c: extended attributes ------------------------------------------------------------------ */
 
 void ops_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size);

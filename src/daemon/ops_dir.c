@@ -43,7 +43,7 @@ static struct fuse_entry_param plus_param(const struct fill *fill, const struct 
 	struct stat st;
 
 	if (fs_entry_attr(fill->dir, de, &st, &generation) == 0)
-		return reply_entry_param(&st, generation);
+		return reply_entry_param(fill->req, &st, generation);
 	return (struct fuse_entry_param){ .attr = { .st_ino = de->ino, .st_mode = DTTOIF(de->type) } };
 }
 

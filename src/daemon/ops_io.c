@@ -17,6 +17,7 @@
 #include "daemon/init_exchange.h"
 #include "daemon/ops.h"
 #include "daemon/reply.h"
+#include "fs/grants.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -66,9 +67,13 @@ void ops_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fus
 	struct iovec iov[READ_IOVS];
 	struct fs_file *f = ops_file(fi);
 	int count = READ_IOVS;
-	ssize_t n = fs_read_begin(f, (uint64_t)off, size, iov, &count);
+	ssize_t n;
 
 	(void)ino;
+	/* A read(2) of somebody says whose; the page cache reads for nobody. */
+	if (!fi->lock_owner)
+		fs_grants_filled(f);
+	n = fs_read_begin(f, (uint64_t)off, size, iov, &count);
 	if (n < 0) {
 		reply_status(req, (int)n);
 		return;

@@ -6,7 +6,7 @@
  * caller's right to set them before it asks (vfs_fileattr_set), and opens a handle of its own for these.
  *
  * FS_IOC_GETFLAGS and its kin say "long" in their number and mean int: 4 bytes are answered, whatever room
- * there is. Anything else is ENOTTY.
+ * there is. Direct mappings are in ops_direct.c; anything else is ENOTTY.
  */
 #include "daemon/ops.h"
 #include "daemon/reply.h"
@@ -135,7 +135,9 @@ static void ioctl_fssetxattr(fuse_req_t req, fuse_ino_t ino, const void *in, siz
 void ops_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned int cmd, void *arg, struct fuse_file_info *fi,
 	       unsigned int flags, const void *in, size_t in_size, size_t out_size)
 {
-	(void)arg, (void)fi, (void)flags;
+	(void)arg;
+	if (ops_direct(req, cmd, fi, flags, in, in_size, out_size))
+		return;
 	switch (cmd) {
 	case FS_IOC_GETFLAGS:
 	case IOC32_GETFLAGS:

@@ -22,7 +22,7 @@ enum opt_kind {
 	OPT_PASS,		/* to libfuse as it is */
 	OPT_IGNORE,		/* for mount(8), or always so */
 	OPT_RO, OPT_RW, OPT_DAX, OPT_ATIME, OPT_ALLOW_ROOT, OPT_ALLOW_OTHER, OPT_FSNAME, OPT_SUBTYPE,
-	OPT_MAX_READ, OPT_HELP, OPT_CHOICE, OPT_MAPPER_MS, OPT_SHM,
+	OPT_MAX_READ, OPT_HELP, OPT_CHOICE, OPT_MAPPER_MS, OPT_HOLE_LIMIT, OPT_SHM,
 };
 
 enum opt_value { VALUE_NONE, VALUE_NEEDED, VALUE_OPTIONAL };
@@ -63,6 +63,7 @@ static const struct opt_row opt_table[] = {
 	{ "accounting",		OPT_CHOICE,	VALUE_NEEDED,	CHOICE_ACCOUNTING },
 	{ "drain",		OPT_CHOICE,	VALUE_NEEDED,	CHOICE_DRAIN },
 	{ "mapper_timeout",	OPT_MAPPER_MS,	VALUE_NEEDED,	0 },
+	{ "hole_limit",		OPT_HOLE_LIMIT,	VALUE_NEEDED,	0 },
 	{ "shm",		OPT_SHM,	VALUE_NEEDED,	0 },
 	{ "help",		OPT_HELP,	VALUE_NONE,	0 },
 
@@ -123,6 +124,7 @@ static const char options_text[] =
 	"mapper_timeout=MS    how long a mapper may take to give up a range (default 1000)\n"
 	"accounting=head|page references count on the folio (default), or on each of its pages\n"
 	"drain=counter|sweep  how the end of the folio table learns that nothing refers to it\n"
+	"hole_limit=MIB       holes that a direct mapping for stores may have filled at once (default 256)\n"
 	"shm=DIR              where the folio table and the grant lists are shown\n"
 	"(no)suid, (no)dev, (no)exec, sync, async, dirsync, context= and its kin: as mount(8) says\n";
 
@@ -209,6 +211,19 @@ static int set_mapper_ms(struct daemon_options *opts, const char *value, struct 
 	return 0;
 }
 
+static int set_hole_limit(struct daemon_options *opts, const char *value, struct err *err)
+{
+	unsigned long n;
+	char *end;
+
+	errno = 0;
+	n = strtoul(value, &end, 10);
+	if (errno || *end || end == value || *value == '-' || n < 1 || n > 1UL << 40)
+		return err_set(err, -EINVAL, "-o hole_limit=%s: MiB, 1 to 2^40, are needed", value);
+	opts->fs.hole_limit = (uint64_t)n << 20;
+	return 0;
+}
+
 static int set_shm(struct daemon_options *opts, const char *value, struct err *err)
 {
 	free(opts->shm_dir);
@@ -256,6 +271,8 @@ static int opt_apply(struct daemon_options *opts, const struct opt_row *row, con
 		return set_choice(opts, (enum choice)row->arg, row->name, value, err);
 	case OPT_MAPPER_MS:
 		return set_mapper_ms(opts, value, err);
+	case OPT_HOLE_LIMIT:
+		return set_hole_limit(opts, value, err);
 	case OPT_SHM:
 		return set_shm(opts, value, err);
 	case OPT_HELP:

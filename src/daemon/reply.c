@@ -10,6 +10,9 @@
  */
 #include "daemon/reply.h"
 
+#include "daemon/ops.h"
+#include "fs/grants.h"
+
 #include <errno.h>
 
 #define ERRNO_END	512
@@ -24,13 +27,19 @@ void reply_status(fuse_req_t req, int error)
 	fuse_reply_err(req, fuse_errno(error));
 }
 
-struct fuse_entry_param reply_entry_param(const struct stat *st, uint64_t generation)
+/* How long the kernel may go by what it was told. */
+static double attr_timeout(fuse_req_t req, const struct stat *st)
+{
+	return S_ISREG(st->st_mode) && fs_grants_storing(ops_fs(req), st->st_ino) ? 0 : REPLY_TIMEOUT;
+}
+
+struct fuse_entry_param reply_entry_param(fuse_req_t req, const struct stat *st, uint64_t generation)
 {
 	return (struct fuse_entry_param){
 		.ino		= st->st_ino,
 		.generation	= generation,
 		.attr		= *st,
-		.attr_timeout	= REPLY_TIMEOUT,
+		.attr_timeout	= attr_timeout(req, st),
 		.entry_timeout	= REPLY_TIMEOUT,
 	};
 }
@@ -43,7 +52,7 @@ void reply_entry(fuse_req_t req, int error, const struct stat *st, uint64_t gene
 		reply_status(req, error);
 		return;
 	}
-	e = reply_entry_param(st, generation);
+	e = reply_entry_param(req, st, generation);
 	fuse_reply_entry(req, &e);
 }
 
@@ -59,7 +68,7 @@ void reply_attr(fuse_req_t req, int error, const struct stat *st)
 	if (error)
 		reply_status(req, error);
 	else
-		fuse_reply_attr(req, st, REPLY_TIMEOUT);
+		fuse_reply_attr(req, st, attr_timeout(req, st));
 }
 
 void reply_statx(fuse_req_t req, int error, struct statx *stx)
@@ -67,7 +76,7 @@ void reply_statx(fuse_req_t req, int error, struct statx *stx)
 	if (error)
 		reply_status(req, error);
 	else
-		compat_reply_statx(req, stx, REPLY_TIMEOUT);
+		compat_reply_statx(req, stx, fs_grants_storing(ops_fs(req), stx->stx_ino) ? 0 : REPLY_TIMEOUT);
 }
 
 /*
@@ -113,7 +122,7 @@ void reply_create(fuse_req_t req, int error, struct fs_file *f, struct fuse_file
 		reply_status(req, error);
 		return;
 	}
-	e = reply_entry_param(st, generation);
+	e = reply_entry_param(req, st, generation);
 	set_open_flags(fi, f);
 	if (fuse_reply_create(req, &e, fi))
 		fs_close(f);

@@ -13,7 +13,7 @@
 /*
  * How long the kernel may believe names, their absence, and attributes, in seconds. All changes go through
  * this mount, and the kernel forgets what its own requests change, so it is only a bound on memory of the
- * kernel.
+ * kernel. Attributes of a file that is mapped directly for stores change without a request, and are not believed.
  */
 #define REPLY_TIMEOUT	3600.0
 
@@ -51,6 +51,6 @@ void reply_statfs(fuse_req_t req, int error, const struct statvfs *st);
 void reply_ioctl(fuse_req_t req, int error, const void *out, size_t len);
 
 /* The entry parameters of reply_entry(), for readdirplus. */
-struct fuse_entry_param reply_entry_param(const struct stat *st, uint64_t generation);
+struct fuse_entry_param reply_entry_param(fuse_req_t req, const struct stat *st, uint64_t generation);
 
 #endif

@@ -22,6 +22,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "fs/grants.h"
 #include "util/log.h"
 
 #define THREADS_MIN	16L
@@ -197,6 +198,7 @@ static int run_mounted(struct daemon *d, int background)
 	rc = answer_init(d);
 	if (rc)
 		return rc;
+	fs_grants_serve(d->fs, &(struct fs_grants_hooks){ .uncache = ops_uncache, .forget = ops_forget_inode, .arg = d });
 	log_messages(d->fs);
 	if (background >= 0) {
 		background_ready(background);

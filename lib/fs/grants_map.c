@@ -1,0 +1,459 @@
+/*
+ * What a client maps: areas, the units of the file that FAULT gives it, and the mapper's side of lib/dax.
+ *
+ * FAULT goes through lib/dax as the faults of any mapper do, unit after unit, largest size first, and what lib/dax
+ * inserts into the client's page tables is what the answer says: the client maps it when it has the answer. A
+ * revocation that comes between is posted, and voids the answer (direct.h). So "mapped" here means: recorded,
+ * referenced, and told to the client.
+ *
+ * Stores of a direct mapping raise no fault, whatever was written back: there is no write_protect, and an entry that
+ * somebody maps for stores stays dirty.
+ */
+#include "fs/grants_private.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "dax/entry.h"
+#include "util/fault.h"
+
+#define CACHED_MS	1000U	/* since the page cache was filled last, before a file is given out directly again */
+#define HOLE_LIMIT	(256ULL << 20)
+#define FAULT_UNITS	32768U	/* faults of one request: a client that waits for its answer cannot be killed */
+#define FAULT_TRIES	16	/* of one unit that is always in somebody's way */
+
+static unsigned int shift_of(const struct fs_grant *g)
+{
+	return pgmap_config(g->fs->dax.pgmap)->unit_shift;
+}
+
+static uint64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+/* ---- What lib/dax asks of a mapper -------------------------------------------------------------------------- */
+
+static struct fs_area *area_of(struct dax_vma *vma)
+{
+	return container_of(vma, struct fs_area, dax);
+}
+
+/* Does `x` go on where the last extent ended, and as it did? */
+static bool extends(const struct direct_extent *last, const struct direct_extent *x)
+{
+	return last->type == x->type && last->shift == x->shift && last->offset + last->length == x->offset &&
+	       (x->type != DIRECT_POOL || last->addr + last->length == x->addr);
+}
+
+/* True: said. False: the answer is full. */
+static bool answer_add(struct direct_fault *a, const struct direct_extent *x)
+{
+	if (a->count && extends(&a->extent[a->count - 1], x)) {
+		a->extent[a->count - 1].length += x->length;
+	} else {
+		if (a->count == DIRECT_EXTENTS)
+			return false;
+		a->extent[a->count++] = *x;
+	}
+	a->next = x->offset + x->length;
+	return true;
+}
+
+/*
+ * Inserted: said in the answer of the FAULT under way. A fault in the middle of a larger entry inserts all of it; what
+ * the client has already, it is told again from where it asked.
+ */
+static int insert(struct dax_vma *vma, uint64_t index, enum dax_size size, uint64_t unit, unsigned int flags)
+{
+	struct fs_grant *g = area_of(vma)->grant;
+	unsigned int shift = shift_of(g);
+	uint64_t n = 1ULL << pgmap_order(g->fs->dax.pgmap, size), skip = (g->answer->next >> shift) - index;
+	struct direct_extent x = {
+		.offset = (index + skip) << shift, .length = (n - skip) << shift, .shift = dax_size_shift(size),
+		.type = flags & DAX_MAP_ZERO ? DIRECT_ZERO : DIRECT_POOL,
+	};
+	bool said;
+
+	if (x.type == DIRECT_POOL)
+		x.addr = (unit + skip) << shift;
+	pthread_mutex_lock(&g->lock);
+	said = answer_add(g->answer, &x);
+	pthread_mutex_unlock(&g->lock);
+	return said ? 0 : -ENOMEM;
+}
+
+/* Larger page-table entries that begin or end outside are the client's to unmap whole. lock held. */
+static void whole_entries(struct fs_area *area, uint64_t *index, uint64_t *count)
+{
+	uint64_t end = range_end(*index, *count), last = area->dax.index + area->dax.count;
+	struct grant_ref ref;
+
+	if (*index < area->dax.index)
+		*index = area->dax.index;
+	if (end > last)
+		end = last;
+	if (grant_find_ref(area->dax.grant, GRANT_MAP, area->dax.area, *index, &ref))
+		*index = ref.index;
+	if (grant_find_ref(area->dax.grant, GRANT_MAP, area->dax.area, end - 1, &ref))
+		end = ref.index + size_units(area->dax.mapping, ref.size);
+	*count = end - *index;
+}
+
+static int zap(struct dax_vma *vma, uint64_t index, uint64_t count, bool even_cows)
+{
+	struct fs_area *area = area_of(vma);
+	int rc;
+
+	pthread_mutex_lock(&area->grant->lock);
+	whole_entries(area, &index, &count);
+	rc = revoke_post(area, index, count, even_cows ? DIRECT_REVOKE_COWS : 0);
+	pthread_mutex_unlock(&area->grant->lock);
+	return rc;
+}
+
+static void fail(struct dax_vma *vma, uint64_t index, enum dax_size size)
+{
+	(void)size;
+	dax_zap_one(vma, index, 1);
+}
+
+/* Nothing is stored through a mapping for loads. */
+static void write_protect(struct dax_vma *vma, uint64_t index, uint64_t count)
+{
+	(void)vma, (void)index, (void)count;
+}
+
+static const struct mm_ops store_ops = { .insert = insert, .zap = zap, .fail = fail };
+static const struct mm_ops load_ops = { .insert = insert, .zap = zap, .fail = fail, .write_protect = write_protect };
+
+/* ---- Areas -------------------------------------------------------------------------------------------------- */
+
+static struct fs_area *area_find(struct fs_grant *g, uint32_t number)
+{
+	struct list *pos;
+
+	list_for_each(pos, &g->areas)
+		if (list_entry(pos, struct fs_area, link)->dax.area == number)
+			return list_entry(pos, struct fs_area, link);
+	return NULL;
+}
+
+/*
+ * As long as somebody maps it for stores, the file's times and blocks change without anybody being told: whoever knows
+ * them has to ask again each time.
+ */
+static void storing_begins(struct fs_grant *g)
+{
+	struct fs_grants *gs = g->fs->direct;
+
+	atomic_fetch_add(&g->storing, 1);
+	atomic_fetch_add(&gs->storing, 1);
+	if (gs->hooks.forget)
+		gs->hooks.forget(gs->hooks.arg, g->ip->ino);
+}
+
+static void storing_ends(struct fs_grant *g)
+{
+	atomic_fetch_sub(&g->storing, 1);
+	atomic_fetch_sub(&g->fs->direct->storing, 1);
+}
+
+/* The next number that no area has. lock held. */
+static int area_number(struct fs_grant *g, uint32_t *number)
+{
+	for (uint32_t i = 0; i <= GRANT_AREA_MAX; i++) {
+		uint32_t n = g->next_area++ & GRANT_AREA_MAX;
+
+		if (!area_find(g, n)) {
+			*number = n;
+			return 0;
+		}
+	}
+	return -ENOSPC;
+}
+
+void area_end(struct fs_area *area, bool keep)
+{
+	struct fs_grant *g = area->grant;
+
+	/* Nobody finds it any more when it is detached: no revocation is posted after that. */
+	pthread_mutex_lock(&g->lock);
+	list_del(&area->link);
+	pthread_mutex_unlock(&g->lock);
+	if (area->write)
+		storing_ends(g);
+	if (keep)
+		dax_vma_abandon(&area->dax);
+	else
+		dax_vma_detach(&area->dax);
+	pthread_mutex_lock(&g->lock);
+	revoke_forget(area);
+	pthread_mutex_unlock(&g->lock);
+	free(area);
+}
+
+/* Blocks that stores into the range may allocate at once, over which the client is told to do without. */
+static int holes_allowed(const struct fs_grant *g, uint64_t offset, uint64_t length)
+{
+	uint64_t holes = 0, end = offset + length, limit = g->fs->options.hole_limit ? g->fs->options.hole_limit : HOLE_LIMIT;
+	struct iomap map;
+	int rc = 0;
+
+	inode_lock_shared(g->ip);
+	if (end > g->ip->core.size)
+		end = g->ip->core.size;
+	for (uint64_t pos = offset; pos < end && !rc && holes <= limit; pos = map.offset + map.length) {
+		rc = iomap_read(g->ip, pos, end - pos, &map);
+		if (!rc && map.type != IOMAP_MAPPED)
+			holes += map.length;
+	}
+	inode_unlock(g->ip);
+	return rc ? rc : holes > limit ? -EFBIG : 0;
+}
+
+static bool range_ok(const struct fs_grant *g, uint64_t offset, uint64_t length)
+{
+	uint64_t unit = 1ULL << shift_of(g);
+
+	return length && !(offset & (unit - 1)) && offset <= INT64_MAX && length <= (uint64_t)INT64_MAX - offset;
+}
+
+static int area_new(struct fs_grant *g, const struct direct_map *map, uint32_t *number)
+{
+	struct fs_area *area = fault(FAULT_ALLOC) ? NULL : calloc(1, sizeof(*area));
+	unsigned int shift = shift_of(g);
+	int rc;
+
+	if (!area)
+		return -ENOMEM;
+	area->grant = g;
+	area->write = map->flags & DIRECT_WRITE;
+	area->dax = (struct dax_vma){
+		.ops = area->write ? &store_ops : &load_ops, .grant = g->list, .index = map->offset >> shift,
+		.count = ((map->length - 1) >> shift) + 1,
+	};
+	pthread_mutex_lock(&g->lock);
+	rc = area_number(g, &area->dax.area);
+	if (!rc)
+		list_add_tail(&area->link, &g->areas);
+	pthread_mutex_unlock(&g->lock);
+	if (rc) {
+		free(area);
+		return rc;
+	}
+	*number = area->dax.area;
+	dax_vma_attach(g->mapping, &area->dax);
+	if (area->write)
+		storing_begins(g);
+	return 0;
+}
+
+/* fault_lock held from here on, where it succeeds. */
+static int begin(struct fs *fs, const struct direct_name *name, struct fs_grant **out)
+{
+	int rc = grant_get(fs, name, out), state;
+
+	if (rc)
+		return rc;
+	pthread_mutex_lock(&(*out)->fault_lock);
+	state = atomic_load(&(*out)->state);
+	if (state == GRANT_STARTED)
+		return 0;
+	pthread_mutex_unlock(&(*out)->fault_lock);
+	grant_put(*out);
+	return state == GRANT_SHARED ? -ESTALE : -EINVAL;
+}
+
+static int end(struct fs_grant *g, int rc)
+{
+	pthread_mutex_unlock(&g->fault_lock);
+	grant_put(g);
+	return rc;
+}
+
+int fs_grant_map(struct fs *fs, struct direct_map *map)
+{
+	struct fs_grant *g;
+	int rc = begin(fs, &map->name, &g);
+
+	if (rc)
+		return rc;
+	if (!range_ok(g, map->offset, map->length) || (map->flags & ~DIRECT_WRITE))
+		rc = -EINVAL;
+	else if (map->flags & DIRECT_WRITE)
+		rc = !g->writable ? -EBADF : holes_allowed(g, map->offset, map->length);
+	if (!rc)
+		rc = area_new(g, map, &map->area);
+	return end(g, rc);
+}
+
+int fs_grant_unmap(struct fs *fs, const struct direct_unmap *unmap)
+{
+	struct fs_area *area;
+	struct fs_grant *g;
+	uint64_t index, count;
+	int rc = begin(fs, &unmap->name, &g);
+
+	if (rc)
+		return rc;
+	area = area_find(g, unmap->area);
+	if (!area || !range_ok(g, unmap->offset, unmap->length))
+		return end(g, -EINVAL);
+	index = unmap->offset >> shift_of(g);
+	count = ((unmap->length - 1) >> shift_of(g)) + 1;
+	if (index < area->dax.index || index - area->dax.index > area->dax.count - 1 ||
+	    count > area->dax.count - (index - area->dax.index))
+		return end(g, -EINVAL);
+	if (index == area->dax.index && count == area->dax.count) {
+		area_end(area, false);
+		return end(g, 0);
+	}
+	pthread_mutex_lock(&g->lock);
+	rc = (int)(dax_unmap(&area->dax, index, count) < 0 ? -ENOMEM : 0);
+	pthread_mutex_unlock(&g->lock);
+	return end(g, rc);
+}
+
+/* ---- Faults ------------------------------------------------------------------------------------------------- */
+
+/*
+ * The file is about to be given out directly: whatever the page cache has of it is brought here and forgotten. False:
+ * others are using it that way, or it could not be done. A fill that comes meanwhile leaves its own mark.
+ */
+static bool uncached(struct fs_grant *g)
+{
+	struct fs_grants *gs = g->fs->direct;
+	_Atomic uint64_t *filled = &g->ip->filled;
+	uint64_t emptying = FILLED_EMPTYING;
+	bool empty;
+
+	if (atomic_load(filled) == FILLED_NOT)
+		return true;
+	if (now_ms() - atomic_load(filled) < CACHED_MS)
+		return false;
+	pthread_mutex_lock(&gs->uncache_lock);
+	if (atomic_load(filled) != FILLED_NOT) {
+		atomic_store(filled, FILLED_EMPTYING);
+		empty = gs->hooks.uncache && gs->hooks.uncache(gs->hooks.arg, g->ip->ino) == 0;
+		atomic_compare_exchange_strong(filled, &emptying, empty ? FILLED_NOT : FILLED_EVER);
+	}
+	pthread_mutex_unlock(&gs->uncache_lock);
+	return atomic_load(filled) == FILLED_NOT;
+}
+
+static uint64_t size_of_file(struct inode *ip)
+{
+	uint64_t size;
+
+	inode_lock_shared(ip);
+	size = ip->core.size;
+	inode_unlock(ip);
+	return size;
+}
+
+/* One unit, or the larger entry that it is in. What `stop` is then: DIRECT_MORE to go on. */
+static int fault_one(struct fs_area *area, struct direct_fault *a, uint64_t base, uint64_t end_offset)
+{
+	unsigned int shift = shift_of(area->grant), result;
+	uint64_t was = a->next, length = end_offset - base;
+	struct dax_fault f = {
+		.vma = &area->dax, .index = was >> shift, .address = a->address + (was - base), .start = a->address,
+		.end = a->address + length, .flags = DAX_FAULT_SHARED | (area->write ? DAX_FAULT_WRITE : 0),
+	};
+	struct direct_extent lost = { .offset = was, .length = 1ULL << shift, .type = DIRECT_POISON, .shift = shift };
+
+	for (int i = 0; i < FAULT_TRIES && a->next == was; i++) {
+		if (dax_vma_told(&area->dax))
+			return DIRECT_AGAIN;
+		result = dax_handle_fault(&f);
+		if (result & DAX_OOM)
+			return a->count == DIRECT_EXTENTS ? (int)DIRECT_MORE : -ENOMEM;
+		if (result & DAX_HWPOISON)
+			return answer_add(a, &lost) ? DIRECT_MORE : DIRECT_AGAIN;
+		if (result & DAX_SIGBUS)
+			return f.index << shift >= size_of_file(area->grant->ip) ? DIRECT_EOF : DIRECT_NOSPC;
+	}
+	return a->next == was ? DIRECT_AGAIN : DIRECT_MORE;
+}
+
+static int fault_range(struct fs_area *area, struct direct_fault *a)
+{
+	uint64_t end_offset = a->offset + a->length;
+	unsigned int left = FAULT_UNITS;
+	int stop = DIRECT_MORE;
+
+	if (!uncached(area->grant)) {
+		a->stop = DIRECT_CACHED;
+		return 0;
+	}
+	area->grant->answer = a;
+	while (a->next < end_offset && a->count < DIRECT_EXTENTS && stop == DIRECT_MORE && left--)
+		stop = fault_one(area, a, a->offset, end_offset);
+	area->grant->answer = NULL;
+	/* The page cache was filled meanwhile, and not all of this was there to be revoked. */
+	if (stop >= 0 && atomic_load(&area->grant->ip->filled) != FILLED_NOT) {
+		dax_zap_one(&area->dax, area->dax.index, area->dax.count);
+		stop = DIRECT_AGAIN;
+	}
+	a->stop = stop < 0 ? DIRECT_MORE : (uint32_t)stop;
+	return stop < 0 ? stop : 0;
+}
+
+int fs_grant_fault(struct fs *fs, struct direct_fault *a)
+{
+	struct fs_area *area;
+	struct fs_grant *g;
+	uint64_t first, last;
+	int rc = begin(fs, &a->name, &g);
+
+	if (rc)
+		return rc;
+	area = area_find(g, a->area);
+	if (!area || !range_ok(g, a->offset, a->length) || (a->address & ((1ULL << shift_of(g)) - 1)) ||
+	    a->address > UINT64_MAX - a->length)
+		return end(g, -EINVAL);
+	first = a->offset >> shift_of(g);
+	last = (a->offset + a->length - 1) >> shift_of(g);
+	if (first < area->dax.index || last - area->dax.index >= area->dax.count)
+		return end(g, -EINVAL);
+	a->length = ((last + 1) << shift_of(g)) - a->offset;
+	a->count = 0;
+	a->next = a->offset;
+	return end(g, fault_range(area, a));
+}
+
+/* ---- The page cache ----------------------------------------------------------------------------------------- */
+
+void fs_grants_filled(struct fs_file *f)
+{
+	struct dax_mapping *m;
+
+	atomic_store(&f->ip->filled, now_ms());
+	m = atomic_load(&f->ip->mapping);
+	if (m)
+		dax_unmap_range(m, 0, UINT64_MAX, false);
+}
+
+bool fs_grants_storing(struct fs *fs, uint64_t ino)
+{
+	struct fs_grants *gs = fs->direct;
+	bool storing = false;
+	struct list *pos;
+
+	if (!gs || !atomic_load(&gs->storing))
+		return false;
+	pthread_mutex_lock(&gs->lock);
+	list_for_each(pos, &gs->list) {
+		const struct fs_grant *g = list_entry(pos, struct fs_grant, link);
+
+		storing |= g->ip->ino == ino && atomic_load(&g->storing);
+	}
+	pthread_mutex_unlock(&gs->lock);
+	return storing;
+}

@@ -1,0 +1,120 @@
+#!/bin/bash
+# The daemon's side of direct mappings, asked by clients without a library: errors, answers, revocation, and what
+# becomes of references when clients, files and daemons end in any order.
+# shellcheck source=tests/lib/common.sh
+. "${top_srcdir:-.}/tests/lib/common.sh"
+
+need_inodax
+need_root
+need_fuse
+need python3
+calls=$(helper direct/grant_calls)
+fuzz=$(helper direct/grant_fuzz)
+
+# free_blocks: of the mount.
+free_blocks() {
+	stat -f -c %f "$mnt"
+}
+
+# counted FIELD: the sum of a field over all folios, as tools see it from outside.
+counted() {
+	"$ctl" folios "$pool" --shm "$dir/shm" --json | python3 -c "import json, sys; print(json.load(sys.stdin)['totals']['$1'])"
+}
+
+none_left() {
+	[ "$(counted refcount)" = 0 ] && [ "$(counted limbo)" = 0 ]
+}
+
+# start_holder FILE MIB: a client that maps the file and has stored a pattern; $said is its first line.
+start_holder() {
+	coproc HOLDER { exec "$calls" hold "$@" 2>> "$log"; }
+	# shellcheck disable=SC2153 # coproc sets it
+	holder=$HOLDER_PID
+	read -r -t 60 said <&"${HOLDER[0]}" || fail "the client did not start: $(cat "$log")"
+}
+
+# look_at WANTED: what does the client find where it stored?
+look_at() {
+	local found
+	printf 'look\n' >&"${HOLDER[1]}"
+	read -r -t 60 found <&"${HOLDER[0]}" || fail "the client does not answer"
+	same "what the client finds" "$found" "$1"
+}
+
+end_holder() {
+	local fd=${HOLDER[1]}
+	exec {fd}>&-
+	wait_ended "$holder" || fail "the client does not end"
+	same "exit status of the client" "$ended" 0
+}
+
+for accounting in head page; do
+	step "errors, answers, revocation: accounting=$accounting"
+	make_pool 1024
+	mount_pool "accounting=$accounting,mapper_timeout=300,hole_limit=256"
+	before=$(free_blocks)
+	"$calls" errors "$mnt"
+	"$calls" shape "$mnt"
+	"$calls" revocations "$mnt"
+	until_true 10 none_left || fail "references are left: $("$ctl" folios "$pool" --shm "$dir/shm")"
+	same "free blocks after all" "$(free_blocks)" "$before"
+	finish
+done
+
+step "a file without a name, and a client that is killed"
+make_pool 256
+mount_pool
+before=$(free_blocks)
+start_holder "$mnt/f" 64
+same "references to 64 MiB in one extent" "$(counted refcount)" 32
+rm "$mnt/f"
+[ "$(free_blocks)" -le $((before - 16384)) ] || fail "blocks of a mapped file are free"
+look_at whole
+if umount "$mnt" 2>> "$dir/umount.err"; then
+	fail "the mount can be taken away from under a client"
+fi
+kill -KILL "$holder"
+wait_ended "$holder" 2>> "$dir/killed" || fail "the client survives SIGKILL"
+until_true 10 none_left || fail "references of a killed client are left: $("$ctl" folios "$pool" --shm "$dir/shm")"
+same "free blocks after that" "$(free_blocks)" "$before"
+finish
+
+step "a client that outlives its daemon"
+make_pool 256
+mount_pool
+before=$(free_blocks)
+start_holder "$mnt/f" 64
+rm "$mnt/f"
+kill_daemon
+mount_pool
+grep -q "process $holder maps files of the pool since an earlier mount" "$log" || fail "not said: $(cat "$log")"
+look_at whole
+# Whoever wants all of the pool gets all but what the client maps.
+dd if=/dev/zero of="$mnt/full" bs=1M 2> "$dir/dd" && fail "the pool did not get full"
+head -c 150M /dev/zero | tr '\0' 'o' 1<> "$mnt/full"
+look_at whole
+rm "$mnt/full"
+[ "$(free_blocks)" -le $((before - 16384)) ] || fail "blocks that a client maps are free"
+end_holder
+until_true 10 none_left || fail "references of a client that ended are left: $("$ctl" folios "$pool" --shm "$dir/shm")"
+same "free blocks after that" "$(free_blocks)" "$before"
+finish
+
+step "clients of whom nothing is known any more"
+make_pool 64
+mount_pool
+start_holder "$mnt/f" 8
+kill_daemon
+rm -r "$dir/shm"
+expect_error 'a process maps files of it .* the record of which blocks is lost' "$inodax" -f -o "shm=$dir/shm" "$pool" "$mnt"
+end_holder
+mount_pool
+finish
+
+step "messages by chance"
+make_pool 256
+mount_pool mapper_timeout=2
+mkdir "$mnt/f"
+"$fuzz" "$mnt/f" "${INODAX_TEST_SEED:-$RANDOM}" "$(scale 3000 20000 1000000)"
+until_true 10 none_left || fail "references are left: $("$ctl" folios "$pool" --shm "$dir/shm")"
+finish
