@@ -96,7 +96,10 @@ static uint64_t free_run(const struct sim *sim, uint64_t unit, uint64_t max)
 	return n;
 }
 
-/* The first place for all of it, or else for as much as fits at the first free unit. alloc_lock held. */
+/*
+ * The first place for all of it, or else for as much as fits at the first free unit: where that is not to agree, and
+ * does, not so much that it could be a larger folio. alloc_lock held.
+ */
 static uint64_t find(const struct sim *sim, uint64_t index, uint64_t count, uint64_t *unit)
 {
 	uint64_t modulus = congruence(sim, index, count), u, n;
@@ -112,6 +115,8 @@ static uint64_t find(const struct sim *sim, uint64_t index, uint64_t count, uint
 	for (u = 0; u < sim->units && sim->used[u]; u++)
 		;
 	*unit = u;
+	if (sim->place == SIM_INCONGRUENT && !places(sim, u, index, modulus))
+		count = 1;
 	return u < sim->units ? free_run(sim, u, count) : 0;
 }
 
