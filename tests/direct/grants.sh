@@ -51,7 +51,7 @@ end_holder() {
 for accounting in head page; do
 	step "errors, answers, revocation: accounting=$accounting"
 	make_pool 1024
-	mount_pool "accounting=$accounting,mapper_timeout=300,hole_limit=256"
+	mount_pool "accounting=$accounting,mapper_timeout=2000,hole_limit=256"
 	before=$(free_blocks)
 	"$calls" errors "$mnt"
 	"$calls" shape "$mnt"
