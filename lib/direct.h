@@ -21,6 +21,8 @@
  * Revocation goes through a page of the grant (struct direct_page), a file of its own that the client may write: the
  * daemon writes a record, counts `posted` up and wakes the futex; the client takes the range out of its address space and
  * counts `done` up to it. A client that does not within the mount's bound is not waited for; its references stay.
+ * The client must be able to do that whatever the daemon is doing: mmap(2) of the file waits for locked and dirty pages of
+ * it, and so for the daemon; mremap(2) of no bytes of a mapping that is there does not.
  * What an answer to FAULT gave is void when a revocation of the area was posted before the client mapped it: it looks
  * at `posted` after the answer, with a lock held that its revocations take too.
  *

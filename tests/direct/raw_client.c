@@ -77,12 +77,22 @@ void raw_start(struct raw *r, const char *file, int flags)
 	must(raw_ioctl(r, DIRECT_IOC_START, &start), 0);
 }
 
-/* The file itself over a range: what is right wherever the pool is not mapped. */
+/*
+ * The file itself over a range: what is right wherever the pool is not mapped. By moving no bytes of a mapping that is
+ * there: mmap() would wait for pages of the file that are locked, and so for the daemon, which waits for us.
+ */
 static void map_file(struct raw *r, uint64_t offset, uint64_t length)
+{
+	if (mremap(r->spare + offset, 0, length, MREMAP_MAYMOVE | MREMAP_FIXED, r->base + offset) == MAP_FAILED)
+		raw_die("mapping the file: %s", strerror(errno));
+}
+
+static void make_spare(struct raw *r)
 {
 	int prot = r->map.flags & DIRECT_WRITE ? PROT_READ | PROT_WRITE : PROT_READ;
 
-	if (mmap(r->base + offset, length, prot, MAP_SHARED | MAP_FIXED, r->fd, (off_t)offset) == MAP_FAILED)
+	r->spare = mmap(NULL, r->length, prot, MAP_SHARED, r->fd, 0);
+	if (r->spare == MAP_FAILED)
 		raw_die("mapping the file: %s", strerror(errno));
 }
 
@@ -100,6 +110,7 @@ int raw_map(struct raw *r, uint64_t length, uint32_t flags)
 	if (r->base < at + HUGE)
 		munmap(r->base + length + DIRECT_PAGE_BYTES, (size_t)(at + HUGE - r->base));
 	r->map = (struct direct_map){ .name = r->open.name, .length = length, .flags = flags };
+	make_spare(r);
 	map_file(r, 0, length);
 	return raw_ioctl(r, DIRECT_IOC_MAP, &r->map);
 }
@@ -203,8 +214,10 @@ void raw_quiet(struct raw *r)
 void raw_close(struct raw *r)
 {
 	raw_quiet(r);
-	if (r->base)
+	if (r->base) {
 		munmap(r->base, r->length);
+		munmap(r->spare, r->length);
+	}
 	if (r->page_fd >= 0) {
 		munmap(r->page, DIRECT_PAGE_BYTES);
 		close(r->page_fd);

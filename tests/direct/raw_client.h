@@ -18,6 +18,7 @@ struct raw {
 	struct direct_page	*page;
 	struct direct_map	 map;
 	char			*base;		/* where the area is mapped; a guard page of the file behind */
+	char			*spare;		/* the file, mapped elsewhere */
 	uint64_t		 length;
 	uint64_t		 extents;	/* that the last raw_fault() mapped */
 	uint64_t		 largest;	/* shift of the largest of them */
