@@ -284,6 +284,14 @@ static int take_over(struct fs *fs, const char *path, unsigned int damaged, stru
 	return rc;
 }
 
+/* References are one for each page-table entry, so it counts what entries there can be. */
+static enum dax_size largest_size(const struct region *r)
+{
+	uint64_t bytes = region_page_max(r);
+
+	return bytes >> DAX_PUD_SHIFT ? DAX_PUD : bytes >> DAX_PMD_SHIFT ? DAX_PMD : DAX_PTE;
+}
+
 int arbiter_start(struct fs *fs, const char *path, struct err *err)
 {
 	const struct fs_options *o = &fs->options;
@@ -306,6 +314,7 @@ int arbiter_start(struct fs *fs, const char *path, struct err *err)
 	if (rc)
 		return err_set_errno(err, rc, "%s: folio table", path);
 	dax_init(&fs->dax, pg);
+	fs->dax.max_size = largest_size(fs->pool.region);
 	fs->dax.layout = o->layout;
 	fs->dax.pin = o->pins;
 	fs->dax.pin_busy = o->pin_busy;

@@ -72,6 +72,12 @@ const char *region_kind_name(enum region_kind kind);
 bool region_survives_power_loss(const struct region *r);
 
 /*
+ * region_page_max - the largest page-table entry, in bytes, that a mapping of the region gets where offset and address
+ * allow it.
+ */
+uint64_t region_page_max(const struct region *r);
+
+/*
  * region_lock_owner - record the calling process as the pool's user, in the same way as region_open() did.
  *
  * The lock itself outlives fork(), the record of the pid does not: a daemon calls this in the child that

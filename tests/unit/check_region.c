@@ -152,6 +152,19 @@ START_TEST(base_fits_huge_pages)
 }
 END_TEST
 
+START_TEST(page_sizes_are_those_of_the_mount)
+{
+	struct region *r = poolfile_open(shm_pool, SIZE, REGION_CREATE);
+
+	/* 2 MiB where the machine is set up so. */
+	ck_assert(region_page_max(r) == 4096 || region_page_max(r) == 2 * MIB);
+	region_close(r);
+	r = poolfile_open(disk_pool, SIZE, REGION_CREATE);
+	ck_assert_uint_eq(region_page_max(r), 4096);
+	region_close(r);
+}
+END_TEST
+
 START_TEST(close_unmaps_the_pool)
 {
 	struct region *r = poolfile_open(shm_pool, SIZE, REGION_CREATE);
@@ -448,6 +461,7 @@ static void add_kinds(Suite *s)
 	TCase *tc = poolfile_case(s, "kinds");
 
 	tcase_add_test(tc, tmpfs_file_is_volatile);
+	tcase_add_test(tc, page_sizes_are_those_of_the_mount);
 	tcase_add_test(tc, memfd_is_volatile);
 	tcase_add_test(tc, environment_is_left_as_it_was);
 	tcase_add_test(tc, stores_reach_the_tmpfs_file_without_msync);
