@@ -11,16 +11,19 @@
  *		(of the pool; of the file: the guard page), so both last as long as anything is mapped, in whatever
  *		process.
  *	MAP	a range of the file becomes an area of the grant. Nothing is mapped yet.
- *	FAULT	the next units of an area: where they lie in the pool. From the answer on they are referenced.
+ *	FAULT	the next units of an area: where they lie in the pool. From the answer on they are referenced, once, however
+ *		often they are asked for: an answer may be thrown away, and asked for again.
  *	UNMAP	the client has unmapped them.
- *	SHARE	a fork is coming: two address spaces will have what the grant has. From now on nothing is given, and
- *		references go when the handle is released, not before.
  *
  * All but OPEN may come through any descriptor of the mount, and name the grant by number and token.
  *
+ * A grant is of one address space, which answers for it: a client keeps what it maps of the pool out of its children
+ * (MADV_DONTFORK).
+ *
  * Revocation goes through a page of the grant (struct direct_page), a file of its own that the client may write: the
  * daemon writes a record, counts `posted` up and wakes the futex; the client takes the range out of its address space and
- * counts `done` up to it. A client that does not within the mount's bound is not waited for; its references stay.
+ * counts `done` up to it; until then the record stays as it is, and when there is no room for another, `all` says so before
+ * `posted` does. A client that does not within the mount's bound is not waited for; its references stay.
  * The client must be able to do that whatever the daemon is doing: mmap(2) of the file waits for locked and dirty pages of
  * it, and so for the daemon; mremap(2) of no bytes of a mapping that is there does not.
  * What an answer to FAULT gave is void when a revocation of the area was posted before the client mapped it: it looks
@@ -98,7 +101,7 @@ struct direct_extent {
 
 struct direct_fault {
 	struct direct_name	name;
-	uint64_t		offset, length;	/* within the area */
+	uint64_t		offset, length;	/* in the file, within the area */
 	uint64_t		address;	/* where `offset` is going to be mapped */
 	uint32_t		area;
 	uint32_t		stop;		/* out: DIRECT_MORE, ... */
@@ -110,13 +113,9 @@ struct direct_fault {
 
 struct direct_unmap {
 	struct direct_name	name;
-	uint64_t		offset, length;	/* the whole of the area: the area is gone */
+	uint64_t		offset, length;	/* in the file; the whole of the area: the area is gone */
 	uint32_t		area;
 	uint32_t		reserved;
-};
-
-struct direct_share {
-	struct direct_name	name;
 };
 
 #define DIRECT_IOC_OPEN		_IOWR('x', 0x40, struct direct_open)
@@ -124,14 +123,14 @@ struct direct_share {
 #define DIRECT_IOC_MAP		_IOWR('x', 0x42, struct direct_map)
 #define DIRECT_IOC_FAULT	_IOWR('x', 0x43, struct direct_fault)
 #define DIRECT_IOC_UNMAP	_IOW('x', 0x44, struct direct_unmap)
-#define DIRECT_IOC_SHARE	_IOW('x', 0x45, struct direct_share)
 
 /*
  * Errors, of all: -ENOTTY the daemon gives no direct mappings (also: another filesystem). -EINVAL a field out of range.
  * -EACCES no such grant, or not its token; START: the byte of the pool is not locked. -EPROTO another version.
- * OPEN: -EBUSY the handle has a grant; -EOPNOTSUPP not with this file (its use is cached, or no regular file) or
+ * OPEN: -EBUSY the handle has a grant, it has one in its life; -EOPNOTSUPP not with this file (its use is cached, or no regular file) or
  * mount. MAP: -EFBIG more blocks would have to be allocated than the mount allows at once; -ENOSPC areas; -EBADF writable, of a
- * handle that was not opened for writing. SHARE'd grants: -ESTALE. -EROFS, -ENOMEM, -EIO as anywhere.
+ * handle that was not opened for writing. -EROFS, -ENOMEM, -EIO as anywhere.
+ * OPEN may be tried again on the same handle after -EOPNOTSUPP and -ENOMEM, and all others after -ENOMEM.
  */
 
 /* ---- The page of a grant ----------------------------------------------------------------------------------- */

@@ -257,33 +257,14 @@ int fs_grant_start(struct fs *fs, const struct direct_start *start)
 
 	if (rc)
 		return rc;
-	pthread_mutex_lock(&g->lock);
-	if (atomic_load(&g->state) != GRANT_OPENED)
+	pthread_mutex_lock(&g->fault_lock);
+	if (g->list)
 		rc = -EINVAL;
 	else if (!byte_locked(fs, g->name.number))
 		rc = -EACCES;
 	else
 		rc = start_list(g);
-	if (!rc)
-		atomic_store(&g->state, GRANT_STARTED);
-	pthread_mutex_unlock(&g->lock);
-	grant_put(g);
-	return rc;
-}
-
-int fs_grant_share(struct fs *fs, const struct direct_share *share)
-{
-	struct fs_grant *g;
-	int rc = grant_get(fs, &share->name, &g);
-
-	if (rc)
-		return rc;
-	pthread_mutex_lock(&g->lock);
-	if (atomic_load(&g->state) == GRANT_OPENED)
-		rc = -EINVAL;
-	else
-		atomic_store(&g->state, GRANT_SHARED);
-	pthread_mutex_unlock(&g->lock);
+	pthread_mutex_unlock(&g->fault_lock);
 	grant_put(g);
 	return rc;
 }

@@ -21,7 +21,6 @@ int fs_grant_start(struct fs *fs, const struct direct_start *start);
 int fs_grant_map(struct fs *fs, struct direct_map *map);
 int fs_grant_fault(struct fs *fs, struct direct_fault *fault);
 int fs_grant_unmap(struct fs *fs, const struct direct_unmap *unmap);
-int fs_grant_share(struct fs *fs, const struct direct_share *share);
 
 /*
  * fs_grants_filled - the page cache is about to get bytes of the file: who maps it directly is told to map the file

@@ -21,7 +21,9 @@
 
 #define CACHED_MS	1000U	/* since the page cache was filled last, before a file is given out directly again */
 #define HOLE_LIMIT	(256ULL << 20)
-#define FAULT_UNITS	32768U	/* faults of one request: a client that waits for its answer cannot be killed */
+/* Of one request: a client that waits for its answer cannot be killed. */
+#define FAULT_UNITS	32768U
+#define FAULT_BYTES	(1ULL << 30)
 #define FAULT_TRIES	16	/* of one unit that is always in somebody's way */
 
 static unsigned int shift_of(const struct fs_grant *g)
@@ -210,7 +212,7 @@ static int holes_allowed(const struct fs_grant *g, uint64_t offset, uint64_t len
 		end = g->ip->core.size;
 	for (uint64_t pos = offset; pos < end && !rc && holes <= limit; pos = map.offset + map.length) {
 		rc = iomap_read(g->ip, pos, end - pos, &map);
-		if (!rc && map.type != IOMAP_MAPPED)
+		if (!rc && map.type == IOMAP_HOLE)
 			holes += map.length;
 	}
 	inode_unlock(g->ip);
@@ -257,17 +259,16 @@ static int area_new(struct fs_grant *g, const struct direct_map *map, uint32_t *
 /* fault_lock held from here on, where it succeeds. */
 static int begin(struct fs *fs, const struct direct_name *name, struct fs_grant **out)
 {
-	int rc = grant_get(fs, name, out), state;
+	int rc = grant_get(fs, name, out);
 
 	if (rc)
 		return rc;
 	pthread_mutex_lock(&(*out)->fault_lock);
-	state = atomic_load(&(*out)->state);
-	if (state == GRANT_STARTED)
+	if ((*out)->list)
 		return 0;
 	pthread_mutex_unlock(&(*out)->fault_lock);
 	grant_put(*out);
-	return state == GRANT_SHARED ? -ESTALE : -EINVAL;
+	return -EINVAL;
 }
 
 static int end(struct fs_grant *g, int rc)
@@ -384,7 +385,7 @@ static int fault_one(struct fs_area *area, struct direct_fault *a, uint64_t base
 
 static int fault_range(struct fs_area *area, struct direct_fault *a)
 {
-	uint64_t end_offset = a->offset + a->length;
+	uint64_t end_offset = a->offset + a->length, enough = a->offset + FAULT_BYTES;
 	unsigned int left = FAULT_UNITS;
 	int stop = DIRECT_MORE;
 
@@ -393,7 +394,7 @@ static int fault_range(struct fs_area *area, struct direct_fault *a)
 		return 0;
 	}
 	area->grant->answer = a;
-	while (a->next < end_offset && a->count < DIRECT_EXTENTS && stop == DIRECT_MORE && left--)
+	while (a->next < end_offset && a->next < enough && left-- && a->count < DIRECT_EXTENTS && stop == DIRECT_MORE)
 		stop = fault_one(area, a, a->offset, end_offset);
 	area->grant->answer = NULL;
 	/* The page cache was filled meanwhile, and not all of this was there to be revoked. */

@@ -13,12 +13,6 @@
 #include "fs/grants.h"
 #include "util/list.h"
 
-enum grant_state {
-	GRANT_OPENED,		/* has a number and a page, and no list yet */
-	GRANT_STARTED,
-	GRANT_SHARED,		/* by a fork: answers of its client free nothing */
-};
-
 /* A range of a file that a client maps: a VMA. */
 struct fs_area {
 	struct dax_vma		 dax;
@@ -53,8 +47,7 @@ struct fs_grant {
 	struct direct_fault	*answer;	/* of the FAULT under way; under fault_lock */
 
 	pthread_mutex_t		 lock;		/* all below */
-	_Atomic int		 state;		/* enum grant_state; changed under lock */
-	struct grant		*list;		/* NULL until it is started */
+	struct grant		*list;		/* NULL until it is started; set once, under fault_lock */
 	struct list		 areas;
 	uint32_t		 next_area;
 	struct list		 revokes;	/* not answered, in order */

@@ -217,15 +217,12 @@ void revoke_forget(struct fs_area *area)
 
 /* ---- Answers ------------------------------------------------------------------------------------------------ */
 
-/*
- * One was answered. Of a grant that two address spaces have, one has answered: what the other maps stays referenced
- * until the handle goes. lock held.
- */
+/* One was answered. lock held. */
 static void answered(struct fs_grant *g, struct fs_revoke *w)
 {
 	struct fs_area *area = w->area;
 
-	if (atomic_load(&g->state) == GRANT_STARTED && dax_unmap(&area->dax, w->index, w->count) < 0)
+	if (dax_unmap(&area->dax, w->index, w->count) < 0)
 		log_warn("no memory to record that process %d has unmapped part of a file: its blocks stay in use until it ends",
 			 g->pid);
 	revoke_free(g, w);

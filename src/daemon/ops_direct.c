@@ -18,7 +18,6 @@ union direct {
 	struct direct_map	map;
 	struct direct_fault	fault;
 	struct direct_unmap	unmap;
-	struct direct_share	share;
 };
 
 static int open_grant(fuse_req_t req, struct fuse_file_info *fi, struct direct_open *open)
@@ -43,8 +42,6 @@ static int answer(fuse_req_t req, unsigned int cmd, struct fuse_file_info *fi, u
 		return fs_grant_fault(fs, &d->fault);
 	case DIRECT_IOC_UNMAP:
 		return fs_grant_unmap(fs, &d->unmap);
-	case DIRECT_IOC_SHARE:
-		return fs_grant_share(fs, &d->share);
 	default:
 		return -ENOTTY;
 	}
@@ -58,7 +55,7 @@ bool ops_direct(fuse_req_t req, unsigned int cmd, struct fuse_file_info *fi, uns
 	int rc;
 
 	if (cmd != DIRECT_IOC_OPEN && cmd != DIRECT_IOC_START && cmd != DIRECT_IOC_MAP && cmd != DIRECT_IOC_FAULT &&
-	    cmd != DIRECT_IOC_UNMAP && cmd != DIRECT_IOC_SHARE)
+	    cmd != DIRECT_IOC_UNMAP)
 		return false;
 	if (flags & FUSE_IOCTL_DIR) {
 		reply_ioctl(req, -ENOTTY, NULL, 0);

@@ -28,12 +28,11 @@ union message {
 	struct direct_map	map;
 	struct direct_fault	fault;
 	struct direct_unmap	unmap;
-	struct direct_share	share;
 	unsigned char		bytes[16384];
 };
 
 static const unsigned long requests[] = {
-	DIRECT_IOC_OPEN, DIRECT_IOC_START, DIRECT_IOC_MAP, DIRECT_IOC_FAULT, DIRECT_IOC_UNMAP, DIRECT_IOC_SHARE,
+	DIRECT_IOC_OPEN, DIRECT_IOC_START, DIRECT_IOC_MAP, DIRECT_IOC_FAULT, DIRECT_IOC_UNMAP,
 };
 
 static struct raw client[CLIENTS];
@@ -182,7 +181,7 @@ static void send_one(void)
 		client_end(n);
 		return;
 	}
-	which = (unsigned int)(one_in(400) ? 5 : rnd(5));	/* a shared grant is good for little */
+	which = (unsigned int)rnd(5);
 	request = requests[which];
 	if (one_in(8) && kept_request[slot]) {
 		m = kept[slot];
@@ -252,8 +251,7 @@ int main(int argc, char **argv)
 	for (unsigned int i = 0; i < CLIENTS; i++)
 		if (live[i])
 			client_end(i);
-	printf("%lu messages; refused and accepted: open %lu %lu, start %lu %lu, map %lu %lu, fault %lu %lu, unmap %lu %lu, "
-	       "share %lu %lu\n", messages, counts[0], counts[1], counts[2], counts[3], counts[4], counts[5], counts[6],
-	       counts[7], counts[8], counts[9], counts[10], counts[11]);
+	printf("%lu messages; refused and accepted: open %lu %lu, start %lu %lu, map %lu %lu, fault %lu %lu, unmap %lu %lu\n", messages, counts[0], counts[1], counts[2], counts[3], counts[4], counts[5], counts[6],
+	       counts[7], counts[8], counts[9]);
 	return 0;
 }
