@@ -27,7 +27,7 @@ allowed() {
 	lib/dax/*)	echo '(util|dax)/.*' ;;
 	lib/fs/*)	echo '(util|pmem|meta|dax|fs)/.*|format\.h|direct\.h' ;;
 	lib/check/*)	echo '(util|pmem|meta|check)/.*|format\.h' ;;
-	lib/client/*)	echo "(util|pmem)/.*|format\.h|direct\.h|inodax\.h|config\.h|$engine_headers" ;;
+	lib/client/*)	echo "(util|pmem|client)/.*|format\.h|direct\.h|inodax\.h|config\.h|$engine_headers" ;;
 	lib/format.h)	echo 'util/le\.h' ;;
 	lib/direct.h)	echo '-' ;;
 	src/daemon/*)	echo '(util|daemon)/.*|fs/(fs|grants)\.h|direct\.h|meta/dir\.h|config\.h' ;;

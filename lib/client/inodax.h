@@ -40,6 +40,72 @@ struct inodax_pool_info {
  */
 int inodax_pool_info(const char *path, struct inodax_pool_info *info, char *message, size_t message_size);
 
+/*
+ * ---- Direct mappings ------------------------------------------------------------------------------------------
+ *
+ * A map is a range of a file of a mounted pool in the address space of the process. Where it can be, the pool itself
+ * is mapped: loads and stores reach the memory of the file with nothing in between. Elsewhere the file is mapped as
+ * mmap(2) does it, through the page cache: slower, and as right. A piece may go from one to the other at any time
+ * (somebody truncates the file, or uses it through the page cache); contents are what they should be throughout, and a
+ * load or store beyond the end of the file raises SIGBUS.
+ *
+ * Direct access needs the right to write the pool. The library has threads of its own, all signals blocked, from the
+ * first map on. fork(2) works: parent and child both have all maps, in the child through the page cache until it calls
+ * a function below. Not so clone(2) alone and _Fork(3): what is direct is not mapped in such a child. Memory of a map
+ * is unmapped with inodax_unmap() and not otherwise changed: no munmap, mremap, mprotect, madvise, MAP_FIXED.
+ *
+ * None of these functions may be called from a signal handler or between vfork(2) and exec.
+ */
+struct inodax_map;
+
+#define INODAX_MAP_WRITE	(1U << 0)	/* loads and stores; else loads only */
+#define INODAX_MAP_REQUIRE	(1U << 1)	/* fail where some of the range inside the file is not direct */
+
+/*
+ * inodax_map - map [offset, offset + length) of the regular file that `fd` is open on. `offset`: bytes, a multiple of
+ * 4096. `fd`: open for reading, and for writing too with INODAX_MAP_WRITE; the library opens the file anew, the caller
+ * may close it at once. Holes of a map for writing are allocated. *out is the caller's until inodax_unmap().
+ *
+ * -EINVAL: a flag that is not known, an offset that is no multiple, an empty range or one that ends beyond what a file
+ * can have. -EBADF, -EACCES: `fd` is not open, or not as the flags want. -EOPNOTSUPP: the file is not regular, not on
+ * inodax, or cannot be mapped shared here; or, with INODAX_MAP_REQUIRE, some of it is not direct. -ENOMEM: memory,
+ * address space or mappings; -EAGAIN: threads. Others as of open(2).
+ */
+int inodax_map(int fd, uint64_t offset, size_t length, unsigned int flags, struct inodax_map **out);
+
+/* inodax_map_address - where byte `offset` of the file is mapped; constant as long as the map. */
+void *inodax_map_address(const struct inodax_map *map);
+
+/* inodax_unmap - unmap and free `map`, which no other thread uses any more. Always 0. Stores are kept. */
+int inodax_unmap(struct inodax_map *map);
+
+/*
+ * inodax_sync - make stores to [offset, offset + length) of the map durable, as fsync(2) does; they are on return.
+ * More than was asked for may become durable. -EINVAL: not within the map; -EIO, -ENOSPC and others as of fsync(2).
+ */
+int inodax_sync(struct inodax_map *map, size_t offset, size_t length);
+
+/* What a piece is. */
+#define INODAX_DIRECT	1U	/* the pool itself */
+#define INODAX_ZERO	2U	/* a hole of a map for loads only: zeros */
+#define INODAX_CACHED	3U	/* through the page cache; `reason` says why */
+#define INODAX_BEYOND	4U	/* past the end of the file: SIGBUS */
+#define INODAX_LOST	5U	/* the media failed: SIGBUS */
+
+struct inodax_query {
+	uint32_t size;			/* in: sizeof(struct inodax_query); out: bytes filled in */
+	uint32_t kind;			/* INODAX_DIRECT, ... */
+	uint64_t offset, length;	/* the piece, bytes, in the file; what of it is in the map */
+	uint32_t page_shift;		/* log2 of the size it is accounted with; 0: not direct */
+	char	 reason[108];		/* terminated; "" when there is nothing to say */
+};
+
+/*
+ * inodax_query - the piece of the map that byte `offset` of the map is in, as of now. Never waits for the daemon.
+ * -EINVAL: not within the map, or query->size is too small.
+ */
+int inodax_query(struct inodax_map *map, size_t offset, struct inodax_query *query);
+
 #ifdef __cplusplus
 }
 #endif

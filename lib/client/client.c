@@ -1,0 +1,169 @@
+/*
+ * The process: its locks and threads, and descriptors that somebody may have closed.
+ */
+#include "client/client.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "util/fault.h"
+
+#define STACK_BYTES	(128U << 10)
+
+struct client client;
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static int once_rc;
+
+void client_init_locks(void)
+{
+	pthread_condattr_t attr;
+
+	pthread_rwlock_init(&client.working, NULL);
+	pthread_mutex_init(&client.making, NULL);
+	pthread_mutex_init(&client.lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&client.changed, &attr);
+	pthread_condattr_destroy(&attr);
+}
+
+/* The mapping keeps the file; no descriptor of it is needed, nor could it be relied on. */
+static int map_nothing(void)
+{
+	int fd = memfd_create("inodax-lost", MFD_CLOEXEC);
+	void *at;
+
+	if (fd < 0)
+		return -errno;
+	at = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	close(fd);
+	if (at == MAP_FAILED)
+		return -ENOMEM;
+	client.nothing = at;
+	return 0;
+}
+
+static void init(void)
+{
+	client_init_locks();
+	list_init(&client.grants);
+	list_init(&client.revokers);
+	once_rc = map_nothing();
+	if (!once_rc)
+		once_rc = fork_init();
+}
+
+int client_enter(void)
+{
+	int rc;
+
+	pthread_once(&once, init);
+	if (once_rc)
+		return once_rc;
+	pthread_mutex_lock(&client.lock);
+	rc = client.resolving ? 0 : client_thread(resolver, NULL);
+	if (!rc)
+		client.resolving = true;
+	pthread_mutex_unlock(&client.lock);
+	return rc;
+}
+
+int client_thread(void *(*fn)(void *), void *arg)
+{
+	pthread_attr_t attr;
+	sigset_t all, before;
+	pthread_t thread;
+	int rc;
+
+	if (fault(FAULT_ALLOC) || pthread_attr_init(&attr))
+		return -ENOMEM;
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	pthread_attr_setstacksize(&attr, (size_t)PTHREAD_STACK_MIN + STACK_BYTES);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	rc = -pthread_create(&thread, &attr, fn, arg);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	pthread_attr_destroy(&attr);
+	return rc;
+}
+
+uint64_t client_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000 + 1;
+}
+
+void client_wait(uint64_t until)
+{
+	struct timespec at = {
+		.tv_sec	 = (time_t)(until / 1000),
+		.tv_nsec = (long)(until % 1000) * 1000000,
+	};
+
+	pthread_cond_timedwait(&client.changed, &client.lock, &at);
+}
+
+const char *client_reason(int rc)
+{
+	const char *text;
+
+	switch (rc) {
+	case -EFBIG:
+		return "more blocks would have to be allocated than the mount allows at once";
+	case -EBADF:
+		return "the library's descriptor of the file was closed";
+	case -EPROTO:
+		return "the daemon answered what makes no sense";
+	case -ENOMEM:
+		return "no memory, or too many mappings (vm.max_map_count)";
+	}
+	text = strerrordesc_np(-rc);
+	return text ? text : "unknown error";
+}
+
+/* ---- Descriptors ------------------------------------------------------------------------------------------ */
+
+/* Of a device, the device; of a file, the file. What the kernel knows is enough: FUSE is not asked. */
+int desc_of(struct desc *d, int fd)
+{
+	struct statx st;
+
+	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE | STATX_INO, &st))
+		return -errno;
+	d->fd = fd;
+	if (S_ISCHR(st.stx_mode) || S_ISBLK(st.stx_mode)) {
+		d->dev = makedev(st.stx_rdev_major, st.stx_rdev_minor);
+		d->ino = 0;
+	} else {
+		d->dev = makedev(st.stx_dev_major, st.stx_dev_minor);
+		d->ino = st.stx_ino;
+	}
+	return 0;
+}
+
+int desc_fd(const struct desc *d)
+{
+	struct desc now;
+
+	if (d->fd < 0 || desc_of(&now, d->fd) || now.dev != d->dev || now.ino != d->ino)
+		return -EBADF;
+	return d->fd;
+}
+
+void desc_close(struct desc *d)
+{
+	if (desc_fd(d) >= 0)
+		close(d->fd);
+	d->fd = -1;
+}

@@ -1,0 +1,214 @@
+/*
+ * Direct mappings, the client's side: what its files share. lib/direct.h is what is said to the daemon.
+ *
+ *	client.c	the process: locks, threads, descriptors that may be gone
+ *	grant.c		grants: one for all maps of a file that are alike
+ *	grant_open.c	how a grant is made
+ *	cover.c		the cached mapping put over what is mapped directly
+ *	resolve.c	what the daemon answers to FAULT becomes mappings; the thread that asks again
+ *	revoke.c	the threads that answer revocations
+ *	fork.c		both sides of a fork
+ *	map.c		the calls
+ *
+ * A map has in the address space, one after the other: its range, and a guard page, a private mapping of the file that
+ * nobody can touch. What is mapped over the range comes and goes; the guard keeps the FUSE handle, with it the grant.
+ * The cached mapping of the whole range is kept elsewhere too, as a `spare`: mremap() from there puts any of it over
+ * the range without asking the filesystem. (mmap() of the file does ask: it waits for dirty and locked pages of it, and
+ * those for the daemon.)
+ *
+ * Locks, outermost first:
+ *
+ *	a claimed map	one thread at a time asks the daemon for a map or takes it down. A flag: whoever has claimed may
+ *			wait for anything but another claim.
+ *	client.working	shared: whoever makes or asks for grants, areas and units; held while it waits for the daemon.
+ *			Exclusively: fork.
+ *	client.making	grants come and go. Held while the daemon is waited for.
+ *	client.lock	all else. Never held while the daemon may be waited for: not across an ioctl, an open, or an
+ *			access to memory of a file of the mount. What the threads of revoke.c take, and all they take.
+ */
+#ifndef CLIENT_CLIENT_H
+#define CLIENT_CLIENT_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "client/pieces.h"
+#include "direct.h"
+#include "util/list.h"
+
+#define PAGE		4096U
+#define REASON_MAX	108U		/* as in struct inodax_query */
+
+struct revoker;
+struct stat;
+
+struct client {
+	pthread_rwlock_t working;
+	pthread_mutex_t	 making;
+	pthread_mutex_t	 lock;
+	pthread_cond_t	 changed;	/* a claim ended, a revocation was answered, a map is due. CLOCK_MONOTONIC */
+	struct list	 grants;	/* [lock; and making, to change it] */
+	struct list	 revokers;	/* [making] */
+	bool		 resolving;	/* the resolver runs. [lock] */
+	void		*nothing;	/* a page of an empty file: SIGBUS. Constant */
+};
+
+extern struct client client;
+
+/* A descriptor, and what it was open on: programs close what they did not open. */
+struct desc {
+	int	 fd;			/* -1: none */
+	dev_t	 dev;
+	uint64_t ino;
+};
+
+struct grant {
+	struct list	 node;		/* in client.grants */
+	struct list	 maps;		/* [lock] */
+	unsigned int	 users;		/* maps, and who is about to make one. [making] */
+	bool		 write;		/* constant */
+	struct desc	 handle;	/* the FUSE handle. Constant, until the last user goes */
+
+	/* [making; and lock, to change it] What there is with the daemon; page NULL: no direct access. */
+	struct direct_page *page;
+	struct desc	 pool;
+	struct direct_name name;
+	uint64_t	 pool_bytes;
+	uint64_t	 unit;		/* bytes; PAGE without direct access */
+	bool		 sync;		/* the pool is mapped with MAP_SYNC */
+	bool		 again;		/* no direct access, but worth asking again */
+	char		 reason[REASON_MAX];	/* why no direct access. Pieces of its maps refer to it */
+
+	/* [lock] */
+	bool		 stale;		/* the parent's, or not known to the daemon: its maps need another one */
+	uint32_t	 done;		/* revocations answered, as page->done */
+	struct revoker	*revoker;	/* who answers them. [making, lock] */
+	struct list	 served;	/* in the revoker's */
+};
+
+struct inodax_map {
+	struct list	 node;		/* in grant->maps. [lock] */
+	struct grant	*grant;		/* [claimed, lock] */
+	uint64_t	 start, length;	/* of the file, whole units. Constant */
+	uint64_t	 asked, asked_length;	/* by the caller, from `start`. Constant */
+	char		*base;		/* where `start` is mapped. Constant */
+	char		*spare;		/* the cached mapping of [start, start + length). [claimed, lock] */
+	bool		 write;		/* constant */
+	bool		 claimed;	/* [lock] */
+	bool		 placed;	/* there is an area. [claimed, lock] */
+	uint32_t	 area;		/* [claimed, lock] */
+	uint64_t	 generation;	/* grows when some of it is revoked. [lock] */
+	bool		 revoked;	/* since it was claimed. [lock] */
+	struct pieces	 pieces;	/* kinds are INODAX_DIRECT, ...; offsets from `start`. [lock] */
+	uint64_t	 due;		/* when to ask again, ms; 0: never. [lock] */
+	uint64_t	 pause;		/* how long the last time, ms. [lock] */
+};
+
+/* ---- client.c --------------------------------------------------------------------------------------------- */
+
+/* client_enter - before anything else in a call: makes what the process needs once, and anew after a fork. */
+int client_enter(void);
+
+/* client_init_locks - all locks free: at the start, and in the child of a fork. */
+void client_init_locks(void);
+
+/* client_thread - a detached thread with all signals blocked and a small stack. -EAGAIN, -ENOMEM. */
+int client_thread(void *(*fn)(void *), void *arg);
+
+/* client_now - monotonic time, ms, never 0. client_wait - for client.changed until then; caller holds client.lock. */
+uint64_t client_now(void);
+void client_wait(uint64_t until);
+
+/* client_reason - an errno in words; static. */
+const char *client_reason(int rc);
+
+/* desc_of - remember what `fd` is open on. -errno. */
+int desc_of(struct desc *d, int fd);
+
+/* desc_fd - the descriptor; -EBADF: somebody closed it. Does not wait for the daemon. */
+int desc_fd(const struct desc *d);
+
+/* desc_close - close it if it is still that. */
+void desc_close(struct desc *d);
+
+/* ---- grant.c, grant_open.c -------------------------------------------------------------------------------- */
+
+/*
+ * grant_get - the grant of the file that `fd` is open on, made if need be; also one without direct access, which then
+ * says why. Caller holds client.working, and gives it back with grant_put(). -EOPNOTSUPP: no file of inodax.
+ */
+int grant_get(int fd, bool write, struct grant **out);
+void grant_put(struct grant *g);
+
+/* grant_retry - ask again for direct access where that is worth it. Caller holds client.working. */
+void grant_retry(struct grant *g);
+
+/*
+ * grant_open - a grant of its own for a file, by a new handle. grant_connect - direct access for a grant that has none;
+ * on failure g->again and g->reason say what comes of it. -ENOTTY, -ENOSYS: the filesystem knows of no such thing.
+ * grant_disconnect - the end of that. Caller holds client.making; nobody else uses a grant that is opened.
+ */
+int grant_open(int fd, const struct stat *st, bool write, struct grant **out);
+int grant_connect(struct grant *g);
+void grant_disconnect(struct grant *g);
+void grant_close(struct grant *g);
+
+/* grant_ioctl - on its handle. -errno; -EBADF: the handle's descriptor is gone. */
+int grant_ioctl(const struct grant *g, unsigned long request, void *arg);
+
+/* grant_behind - a revocation was posted and is not answered. Caller holds client.lock. */
+bool grant_behind(const struct grant *g);
+
+/* ---- cover.c ---------------------------------------------------------------------------------------------- */
+
+/* map_place - find room for range and guard page, map the file there, and the spare. Sets base and spare. -errno. */
+int map_place(struct inodax_map *m);
+
+/* map_displace - unmap all but the guard page. map_unguard - that. */
+void map_displace(struct inodax_map *m);
+void map_unguard(struct inodax_map *m);
+
+/*
+ * map_cover - the cached mapping over [offset, offset + length) of the range where it is not there, for `reason`. It
+ * may do more. Caller holds client.lock. -ENOMEM: not done; the direct mappings are there, or some of them.
+ */
+int map_cover(struct inodax_map *m, uint64_t offset, uint64_t length, const char *reason);
+
+/*
+ * map_move - to another grant, which the map takes over; the old one is put. All of it is cached afterwards. Caller has
+ * claimed the map and holds client.working. On failure it has the old one.
+ */
+int map_move(struct inodax_map *m, struct grant *to);
+
+/* ---- resolve.c -------------------------------------------------------------------------------------------- */
+
+/*
+ * map_resolve - ask for all that is not direct, once. Caller has claimed the map. 0: that was all for now; -EAGAIN:
+ * call again in a moment.
+ */
+int map_resolve(struct inodax_map *m);
+
+/* map_release - end a claim and say when the resolver is to look at the map. `rc`: of map_resolve(). */
+void map_release(struct inodax_map *m, int rc);
+
+/* resolver - the thread. */
+void *resolver(void *arg);
+
+/* ---- revoke.c --------------------------------------------------------------------------------------------- */
+
+/* revoker_add - answer the revocations of a grant from now on. Caller holds client.making. -EAGAIN, -ENOMEM. */
+int revoker_add(struct grant *g);
+
+/* revoker_remove - not any more. Caller holds client.making. */
+void revoker_remove(struct grant *g);
+
+/* revokers_forget - the child of a fork has no such threads. */
+void revokers_forget(void);
+
+/* ---- fork.c ----------------------------------------------------------------------------------------------- */
+
+int fork_init(void);
+
+#endif

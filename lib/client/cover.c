@@ -1,0 +1,204 @@
+/*
+ * A map in the address space: its room, the cached mapping under everything, and that mapping put back over what is
+ * mapped directly.
+ *
+ * Taking something away may never wait for the daemon, which waits for it. mmap() of a file of the mount does: the
+ * kernel writes back and drops the file's pages before, and unmapping writes them back too. So it is done by mremap()
+ * of no bytes of the spare, which maps the same pages once more, and only where a direct mapping is in the way.
+ */
+#include "client/client.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "client/inodax.h"
+
+#define SIZE_2M		(1ULL << 21)
+#define SIZE_1G		(1ULL << 30)
+
+static int protection(const struct inodax_map *m)
+{
+	return m->write ? PROT_READ | PROT_WRITE : PROT_READ;
+}
+
+/* ---- Room ------------------------------------------------------------------------------------------------- */
+
+/* What file offset and address have to agree modulo, so that large pages can be. */
+static uint64_t alignment(const struct inodax_map *m)
+{
+	if (m->length >= SIZE_1G)
+		return SIZE_1G;
+	return m->length >= SIZE_2M ? SIZE_2M : PAGE;
+}
+
+/* Address space for range and guard page that nobody else gets. */
+static int reserve(struct inodax_map *m)
+{
+	uint64_t align = alignment(m), need = m->length + PAGE, size = need + align - PAGE, lead;
+	char *at = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (at == MAP_FAILED)
+		return -ENOMEM;
+	lead = (m->start - (uintptr_t)at) & (align - 1);
+	if (lead)
+		munmap(at, lead);
+	if (size > lead + need)
+		munmap(at + lead + need, size - lead - need);
+	m->base = at + lead;
+	return 0;
+}
+
+/* Map the guard page and a spare by the handle of a grant, the spare at `at` or anywhere (NULL). -errno */
+static int map_handle(struct inodax_map *m, const struct grant *g, char *at, char **out)
+{
+	int fd = desc_fd(&g->handle), fixed = at ? MAP_FIXED : 0;
+
+	if (fd < 0)
+		return fd;
+	at = mmap(at, m->length, protection(m), MAP_SHARED | fixed, fd, (off_t)m->start);
+	if (at == MAP_FAILED)
+		return errno == ENODEV ? -EOPNOTSUPP : -errno;
+	if (mmap(m->base + m->length, PAGE, PROT_NONE, MAP_PRIVATE | MAP_FIXED, fd, 0) == MAP_FAILED) {
+		int rc = -errno;
+
+		if (!fixed)
+			munmap(at, m->length);
+		return rc;
+	}
+	*out = at;
+	return 0;
+}
+
+int map_place(struct inodax_map *m)
+{
+	char *at = MAP_FAILED;
+	int rc = reserve(m);
+
+	if (rc)
+		return rc;
+	rc = map_handle(m, m->grant, m->base, &m->base);
+	if (!rc)
+		at = mremap(m->base, 0, m->length, MREMAP_MAYMOVE);
+	if (!rc && at == MAP_FAILED)
+		rc = -errno;
+	if (rc)
+		munmap(m->base, m->length + PAGE);
+	else
+		m->spare = at;
+	return rc;
+}
+
+void map_displace(struct inodax_map *m)
+{
+	munmap(m->base, m->length);
+	munmap(m->spare, m->length);
+}
+
+void map_unguard(struct inodax_map *m)
+{
+	munmap(m->base + m->length, PAGE);
+}
+
+/* ---- The cached mapping ----------------------------------------------------------------------------------- */
+
+static int put_spare(struct inodax_map *m, uint64_t offset, uint64_t length)
+{
+	void *at = mremap(m->spare + offset, 0, length, MREMAP_MAYMOVE | MREMAP_FIXED, m->base + offset);
+
+	return at == MAP_FAILED ? -errno : 0;
+}
+
+/* The same when mremap() finds that there are too many mappings; this may wait for the daemon, within its bound. */
+static int put_handle(struct inodax_map *m, uint64_t offset, uint64_t length)
+{
+	int fd = desc_fd(&m->grant->handle);
+
+	if (fd < 0)
+		return fd;
+	if (mmap(m->base + offset, length, protection(m), MAP_SHARED | MAP_FIXED, fd, (off_t)(m->start + offset)) ==
+	    MAP_FAILED)
+		return -errno;
+	return 0;
+}
+
+static bool is_direct(const struct piece *piece)
+{
+	return piece->kind != INODAX_CACHED && piece->kind != INODAX_BEYOND;
+}
+
+/* All of the range: it leaves fewer mappings than there were, and one piece. */
+static int cover_all(struct inodax_map *m, const struct piece *cached)
+{
+	int rc = put_spare(m, 0, m->length);
+
+	if (rc)
+		rc = put_handle(m, 0, m->length);
+	if (!rc)
+		pieces_set_all(&m->pieces, cached);
+	return rc;
+}
+
+int map_cover(struct inodax_map *m, uint64_t offset, uint64_t length, const char *reason)
+{
+	struct piece cached = { .kind = INODAX_CACHED, .reason = reason };
+	uint64_t end = offset + length, next;
+
+	for (; offset < end; offset = next) {
+		const struct piece *at = pieces_at(&m->pieces, offset);
+
+		next = at->offset + at->length < end ? at->offset + at->length : end;
+		if (!is_direct(at))
+			continue;
+		cached.offset = offset;
+		cached.length = next - offset;
+		if ((put_spare(m, offset, next - offset) && put_handle(m, offset, next - offset)) ||
+		    pieces_set(&m->pieces, &cached))
+			return cover_all(m, &cached);
+	}
+	return 0;
+}
+
+/* ---- Another grant ---------------------------------------------------------------------------------------- */
+
+/*
+ * The direct mappings go first, with the lock held: after that no revocation has anything to do with the map, and
+ * whatever the kernel waits for while the file is mapped anew does not wait for this map.
+ */
+static int take_all_out(struct inodax_map *m)
+{
+	struct piece cached = { .kind = INODAX_CACHED, .reason = "not asked for since the grant is another" };
+	int rc;
+
+	pthread_mutex_lock(&client.lock);
+	rc = map_cover(m, 0, m->length, cached.reason);
+	if (!rc) {
+		pieces_set_all(&m->pieces, &cached);
+		m->placed = false;
+		m->generation++;
+	}
+	pthread_mutex_unlock(&client.lock);
+	return rc;
+}
+
+int map_move(struct inodax_map *m, struct grant *to)
+{
+	char *before = m->spare, *spare = NULL;
+	struct grant *from = m->grant;
+	int rc = take_all_out(m);
+
+	if (!rc)
+		rc = map_handle(m, to, NULL, &spare);
+	if (rc)
+		return rc;
+	pthread_mutex_lock(&client.lock);
+	m->spare = spare;
+	m->grant = to;
+	list_del(&m->node);
+	list_add_tail(&m->node, &to->maps);
+	pthread_mutex_unlock(&client.lock);
+	(void)put_spare(m, 0, m->length);	/* else the old handle stays, and what it had */
+	munmap(before, m->length);
+	grant_put(from);
+	return 0;
+}

@@ -1,0 +1,84 @@
+/*
+ * Grants: one for all maps of a file that are alike, from the first to the last of them.
+ */
+#include "client/client.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+/* One that can be used: a stale one is left to the maps that it has. Caller holds client.making. */
+static struct grant *find(const struct stat *st, bool write)
+{
+	struct grant *found = NULL;
+	struct list *at;
+
+	pthread_mutex_lock(&client.lock);
+	list_for_each(at, &client.grants) {
+		struct grant *g = list_entry(at, struct grant, node);
+
+		if (g->handle.dev == st->st_dev && g->handle.ino == st->st_ino && g->write == write && !g->stale)
+			found = g;
+	}
+	pthread_mutex_unlock(&client.lock);
+	return found && desc_fd(&found->handle) >= 0 ? found : NULL;
+}
+
+static int make(int fd, const struct stat *st, bool write, struct grant **out)
+{
+	struct grant *g;
+	int rc = grant_open(fd, st, write, &g);
+
+	if (rc)
+		return rc;
+	rc = grant_connect(g);
+	if (rc == -ENOTTY || rc == -ENOSYS) {
+		grant_close(g);
+		return -EOPNOTSUPP;
+	}
+	pthread_mutex_lock(&client.lock);
+	list_add_tail(&g->node, &client.grants);
+	pthread_mutex_unlock(&client.lock);
+	*out = g;
+	return 0;
+}
+
+int grant_get(int fd, bool write, struct grant **out)
+{
+	struct stat st;
+	int rc = 0;
+
+	if (fstat(fd, &st))
+		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return -EOPNOTSUPP;
+	pthread_mutex_lock(&client.making);
+	*out = find(&st, write);
+	if (!*out)
+		rc = make(fd, &st, write, out);
+	if (!rc)
+		(*out)->users++;
+	pthread_mutex_unlock(&client.making);
+	return rc;
+}
+
+void grant_put(struct grant *g)
+{
+	pthread_mutex_lock(&client.making);
+	if (!--g->users) {
+		pthread_mutex_lock(&client.lock);
+		list_del(&g->node);
+		pthread_mutex_unlock(&client.lock);
+		grant_disconnect(g);
+		grant_close(g);
+	}
+	pthread_mutex_unlock(&client.making);
+}
+
+void grant_retry(struct grant *g)
+{
+	pthread_mutex_lock(&client.making);
+	if (!g->page && g->again)
+		(void)grant_connect(g);
+	pthread_mutex_unlock(&client.making);
+}

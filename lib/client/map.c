@@ -1,0 +1,233 @@
+/*
+ * The calls: maps made, taken down, made durable and looked at.
+ */
+#include "client/client.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "client/inodax.h"
+#include "util/fault.h"
+
+#define MAP_FLAGS	(INODAX_MAP_WRITE | INODAX_MAP_REQUIRE)
+#define MAP_WAIT_MS	5000U		/* for revocations elsewhere, before the resolver takes over */
+
+/* Size of the struct in the first version of it: callers may be that old. New members go to the end. */
+#define QUERY_SIZE_0	136
+
+_Static_assert(sizeof(struct inodax_query) == QUERY_SIZE_0, "struct inodax_query changed: add a size");
+_Static_assert(sizeof(((struct inodax_query *)0)->reason) == REASON_MAX, "a reason fits");
+
+/* ---- Making one ------------------------------------------------------------------------------------------- */
+
+static int check_args(int fd, uint64_t offset, size_t length, unsigned int flags)
+{
+	int mode;
+
+	if (flags & ~MAP_FLAGS || !length || offset & (PAGE - 1) || offset > INT64_MAX / 2 ||
+	    length > INT64_MAX / 2)
+		return -EINVAL;
+	mode = fcntl(fd, F_GETFL);
+	if (mode < 0)
+		return -errno;
+	if (mode & O_PATH)
+		return -EBADF;
+	mode &= O_ACCMODE;
+	return mode == O_RDWR || (mode == O_RDONLY && !(flags & INODAX_MAP_WRITE)) ? 0 : -EACCES;
+}
+
+static int new_map(struct grant *g, uint64_t offset, size_t length, struct inodax_map **out)
+{
+	struct inodax_map *m = fault(FAULT_ALLOC) ? NULL : calloc(1, sizeof(*m));
+	struct piece whole = { .kind = INODAX_CACHED };
+	int rc;
+
+	if (!m)
+		return -ENOMEM;
+	list_init(&m->node);
+	m->grant = g;
+	m->write = g->write;
+	m->claimed = true;
+	m->start = offset & ~(g->unit - 1);
+	m->asked = offset - m->start;
+	m->asked_length = length;
+	m->length = (m->asked + length + g->unit - 1) & ~(g->unit - 1);
+	whole.length = m->length;
+	rc = pieces_init(&m->pieces, &whole);
+	if (!rc)
+		rc = map_place(m);
+	if (rc) {
+		pieces_fini(&m->pieces);
+		free(m);
+		return rc;
+	}
+	*out = m;
+	return 0;
+}
+
+/* A map that is claimed and cached throughout. */
+static int make(int fd, uint64_t offset, size_t length, bool write, struct inodax_map **out)
+{
+	struct grant *g;
+	int rc;
+
+	pthread_rwlock_rdlock(&client.working);
+	rc = grant_get(fd, write, &g);
+	if (!rc) {
+		rc = new_map(g, offset, length, out);
+		if (rc)
+			grant_put(g);
+	}
+	if (!rc) {
+		pthread_mutex_lock(&client.lock);
+		list_add_tail(&(*out)->node, &g->maps);
+		pthread_mutex_unlock(&client.lock);
+	}
+	pthread_rwlock_unlock(&client.working);
+	return rc;
+}
+
+/* Others may take their time to answer what the daemon asks of them; that is bounded, and so is this. */
+static int resolve(struct inodax_map *m)
+{
+	uint64_t until = client_now() + MAP_WAIT_MS;
+	int rc = map_resolve(m);
+
+	while (rc == -EAGAIN && client_now() < until) {
+		pthread_mutex_lock(&client.lock);
+		client_wait(client_now() + 5);
+		pthread_mutex_unlock(&client.lock);
+		rc = map_resolve(m);
+	}
+	return rc;
+}
+
+static bool some_cached(struct inodax_map *m)
+{
+	bool found = false;
+
+	pthread_mutex_lock(&client.lock);
+	for (size_t i = 0; i < m->pieces.count; i++)
+		found = found || m->pieces.piece[i].kind == INODAX_CACHED;
+	pthread_mutex_unlock(&client.lock);
+	return found;
+}
+
+/* ---- The end of one --------------------------------------------------------------------------------------- */
+
+/*
+ * Caller has claimed it. Out of the list and out of the address space are one step: a revocation in between would be
+ * answered without being done. The references go when nothing is mapped, the handle after them.
+ */
+static void delete(struct inodax_map *m)
+{
+	struct direct_unmap u = { .offset = m->start, .length = m->length, .area = m->area };
+	bool tell;
+
+	pthread_rwlock_rdlock(&client.working);
+	u.name = m->grant->name;
+	pthread_mutex_lock(&client.lock);
+	tell = m->placed;
+	map_displace(m);
+	list_del(&m->node);
+	pthread_mutex_unlock(&client.lock);
+	if (tell)
+		(void)grant_ioctl(m->grant, DIRECT_IOC_UNMAP, &u);
+	map_unguard(m);
+	grant_put(m->grant);
+	pthread_rwlock_unlock(&client.working);
+	pieces_fini(&m->pieces);
+	free(m);
+}
+
+/* ---- The calls -------------------------------------------------------------------------------------------- */
+
+int inodax_map(int fd, uint64_t offset, size_t length, unsigned int flags, struct inodax_map **out)
+{
+	struct inodax_map *m = NULL;
+	int rc = check_args(fd, offset, length, flags);
+
+	if (!rc)
+		rc = client_enter();
+	if (!rc)
+		rc = make(fd, offset, length, flags & INODAX_MAP_WRITE, &m);
+	if (rc)
+		return rc;
+	rc = resolve(m);
+	if (flags & INODAX_MAP_REQUIRE && some_cached(m)) {
+		delete(m);
+		return -EOPNOTSUPP;
+	}
+	map_release(m, rc);
+	*out = m;
+	return 0;
+}
+
+void *inodax_map_address(const struct inodax_map *m)
+{
+	return m->base + m->asked;
+}
+
+int inodax_unmap(struct inodax_map *m)
+{
+	(void)client_enter();	/* without threads a map can go all the same */
+	pthread_mutex_lock(&client.lock);
+	while (m->claimed)
+		pthread_cond_wait(&client.changed, &client.lock);
+	m->claimed = true;
+	pthread_mutex_unlock(&client.lock);
+	delete(m);
+	return 0;
+}
+
+static bool within(const struct inodax_map *m, size_t offset, size_t length)
+{
+	return offset < m->asked_length && length <= m->asked_length - offset;
+}
+
+/* The spare is a mapping of the handle too, for when its descriptor is gone. */
+int inodax_sync(struct inodax_map *m, size_t offset, size_t length)
+{
+	int fd, rc;
+
+	if (!within(m, offset, length))
+		return -EINVAL;
+	(void)client_enter();
+	pthread_rwlock_rdlock(&client.working);
+	fd = desc_fd(&m->grant->handle);
+	rc = fd < 0 ? msync(m->spare, m->length, MS_SYNC) : fsync(fd);
+	rc = rc ? -errno : 0;
+	pthread_rwlock_unlock(&client.working);
+	return rc;
+}
+
+int inodax_query(struct inodax_map *m, size_t offset, struct inodax_query *query)
+{
+	struct inodax_query out = { .size = sizeof(out) };
+	uint64_t first, end, limit = m->asked + m->asked_length;
+	const struct piece *at;
+
+	if (query->size < QUERY_SIZE_0 || !within(m, offset, 0))
+		return -EINVAL;
+	(void)client_enter();
+	pthread_mutex_lock(&client.lock);
+	at = pieces_at(&m->pieces, m->asked + offset);
+	first = at->offset > m->asked ? at->offset : m->asked;
+	end = at->offset + at->length < limit ? at->offset + at->length : limit;
+	out.kind = at->kind;
+	out.page_shift = at->shift;
+	snprintf(out.reason, sizeof(out.reason), "%s", at->reason ? at->reason : "");
+	pthread_mutex_unlock(&client.lock);
+	out.offset = m->start + first;
+	out.length = end - first;
+	if (query->size < out.size)
+		out.size = query->size;
+	memcpy(query, &out, out.size);
+	return 0;
+}

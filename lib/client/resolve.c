@@ -1,0 +1,413 @@
+/*
+ * Asking the daemon where the units of a map lie, and mapping them there.
+ *
+ * A map is asked for by its own call first, then by one thread of the process, the resolver: after a revocation, in the
+ * child of a fork, and from time to time as long as some of it is not direct. Whoever asks has claimed the map.
+ *
+ * What the daemon answers may be taken back before it is mapped: the lock is given up while it is asked. So an answer
+ * counts only if, with the lock held, no revocation was answered since before the question, and none is waiting.
+ */
+#include "client/client.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "client/inodax.h"
+#include "util/fault.h"
+
+#define AGAIN_MS	10U		/* until a revocation elsewhere may have been answered */
+#define PAUSE_MIN_MS	1000U
+#define PAUSE_MAX_MS	60000U
+
+/* ---- What the pieces say ---------------------------------------------------------------------------------- */
+
+/* [offset, offset + length) of the file is cached already, now for this reason. Without memory the old one stays. */
+static void set_cached(struct inodax_map *m, uint64_t offset, uint64_t length, uint32_t kind, const char *reason)
+{
+	struct piece what = { .offset = offset - m->start, .length = length, .kind = kind, .reason = reason };
+
+	if (length)
+		(void)pieces_set(&m->pieces, &what);
+}
+
+/* The next part of the map from *pos on that is not direct, in the file. false: all of the rest is. */
+static bool next_cached(struct inodax_map *m, uint64_t *pos, uint64_t *end)
+{
+	uint64_t limit = m->start + m->length;
+	bool found = false;
+
+	pthread_mutex_lock(&client.lock);
+	for (*end = *pos; *end < limit; ) {
+		const struct piece *at = pieces_at(&m->pieces, *end - m->start);
+		bool cached = at->kind == INODAX_CACHED || at->kind == INODAX_BEYOND;
+
+		if (found && !cached)
+			break;
+		if (!found && cached) {
+			*pos = *end;
+			found = true;
+		}
+		*end = m->start + at->offset + at->length;
+	}
+	pthread_mutex_unlock(&client.lock);
+	return found;
+}
+
+/* ---- An answer -------------------------------------------------------------------------------------------- */
+
+static bool extent_ok(const struct grant *g, const struct direct_extent *e)
+{
+	if (!e->length || (e->offset | e->length) & (g->unit - 1))
+		return false;
+	if (e->type == DIRECT_ZERO || e->type == DIRECT_POISON)
+		return true;
+	return e->type == DIRECT_POOL && !(e->addr & (g->unit - 1)) && e->addr <= g->pool_bytes &&
+	       e->length <= g->pool_bytes - e->addr;
+}
+
+static int check_answer(const struct grant *g, const struct direct_fault *f)
+{
+	uint64_t at = f->offset;
+
+	if (f->count > DIRECT_EXTENTS || f->stop > DIRECT_CACHED || f->next < at || f->next > f->offset + f->length ||
+	    (f->stop == DIRECT_MORE && f->next == at))
+		return -EPROTO;
+	for (uint32_t i = 0; i < f->count; i++) {
+		const struct direct_extent *e = &f->extent[i];
+
+		if (!extent_ok(g, e) || e->offset != at || e->length > f->next - at)
+			return -EPROTO;
+		at += e->length;
+	}
+	return at == f->next ? 0 : -EPROTO;
+}
+
+/* *generation: of the map, before it is asked. -EAGAIN: not now; -EACCES: the daemon does not know the grant. */
+static int ask(struct inodax_map *m, uint64_t pos, uint64_t end, struct direct_fault *f, uint64_t *generation)
+{
+	struct grant *g = m->grant;
+	bool behind;
+	int rc;
+
+	pthread_mutex_lock(&client.lock);
+	*generation = m->generation;
+	behind = grant_behind(g);
+	pthread_mutex_unlock(&client.lock);
+	if (behind)
+		return -EAGAIN;
+	f->name = g->name;
+	f->offset = pos;
+	f->length = end - pos;
+	f->address = (uintptr_t)m->base + (pos - m->start);
+	f->area = m->area;
+	rc = grant_ioctl(g, DIRECT_IOC_FAULT, f);
+	if (!rc && (f->offset != pos || f->length != end - pos))
+		rc = -EPROTO;
+	return rc ? rc : check_answer(g, f);
+}
+
+static void *map_extent(const struct inodax_map *m, const struct direct_extent *e, void *at)
+{
+	const struct grant *g = m->grant;
+
+	switch (e->type) {
+	case DIRECT_POOL:
+		return mmap(at, e->length, m->write ? PROT_READ | PROT_WRITE : PROT_READ,
+			    MAP_FIXED | (g->sync ? MAP_SHARED_VALIDATE | MAP_SYNC : MAP_SHARED), g->pool.fd,
+			    (off_t)e->addr);
+	case DIRECT_ZERO:
+		return mmap(at, e->length, PROT_READ, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	default:
+		return mremap(client.nothing, 0, e->length, MREMAP_MAYMOVE | MREMAP_FIXED, at);
+	}
+}
+
+/* No other process ever has it: see fork.c. */
+static int map_alone(const struct inodax_map *m, const struct direct_extent *e, void *at)
+{
+	if (map_extent(m, e, at) == MAP_FAILED || madvise(at, e->length, MADV_DONTFORK))
+		return -errno;
+	return 0;
+}
+
+/* Caller holds client.lock. On failure the cached mapping is there. */
+static int put_extent(struct inodax_map *m, const struct direct_extent *e)
+{
+	static const uint32_t kinds[] = {
+		[DIRECT_POOL] = INODAX_DIRECT, [DIRECT_ZERO] = INODAX_ZERO, [DIRECT_POISON] = INODAX_LOST,
+	};
+	struct piece what = {
+		.offset = e->offset - m->start, .length = e->length, .kind = kinds[e->type], .shift = e->shift,
+		.reason = e->type == DIRECT_POISON ? "the media failed" : NULL,
+	};
+	int rc = pieces_set(&m->pieces, &what);
+
+	if (rc)
+		return rc;
+	rc = map_alone(m, e, m->base + what.offset);
+	if (rc)
+		(void)map_cover(m, what.offset, what.length, client_reason(rc));
+	return rc;
+}
+
+static void note_stop(struct inodax_map *m, const struct direct_fault *f, uint64_t end)
+{
+	switch (f->stop) {
+	case DIRECT_EOF:
+		set_cached(m, f->next, end - f->next, INODAX_BEYOND, NULL);
+		break;
+	case DIRECT_NOSPC:
+		set_cached(m, f->next, end - f->next, INODAX_CACHED, "no space for the blocks of a hole");
+		break;
+	case DIRECT_CACHED:
+		set_cached(m, f->next, end - f->next, INODAX_CACHED, "others use the file through the page cache");
+		break;
+	}
+}
+
+/* Units that were given and are not mapped after all. An area that is given back whole is gone. */
+static int give_back(struct inodax_map *m, uint64_t offset, uint64_t length)
+{
+	struct direct_unmap u = { .name = m->grant->name, .offset = offset, .length = length, .area = m->area };
+
+	if (offset == m->start && length == m->length) {
+		pthread_mutex_lock(&client.lock);
+		m->placed = false;
+		pthread_mutex_unlock(&client.lock);
+	}
+	return grant_ioctl(m->grant, DIRECT_IOC_UNMAP, &u);
+}
+
+/* Map what was answered. -EAGAIN: the answer does not count. Else *taken is how far it went; if not to f->next, why. */
+static int take(struct inodax_map *m, const struct direct_fault *f, uint64_t end, uint64_t generation, uint64_t *taken)
+{
+	int rc = desc_fd(&m->grant->pool) < 0 && f->count ? -EBADF : 0;
+
+	*taken = f->offset;
+	pthread_mutex_lock(&client.lock);
+	if (generation != m->generation || grant_behind(m->grant)) {
+		pthread_mutex_unlock(&client.lock);
+		return -EAGAIN;
+	}
+	for (uint32_t i = 0; i < f->count && !rc; i++) {
+		rc = put_extent(m, &f->extent[i]);
+		if (!rc)
+			*taken += f->extent[i].length;
+	}
+	if (rc)
+		set_cached(m, *taken, end - *taken, INODAX_CACHED, client_reason(rc));
+	else
+		note_stop(m, f, end);
+	pthread_mutex_unlock(&client.lock);
+	return rc;
+}
+
+/* ---- A map ------------------------------------------------------------------------------------------------ */
+
+/* Ask for [pos, end). *more: the rest of the map may be asked for too. */
+static int resolve_part(struct inodax_map *m, struct direct_fault *f, uint64_t pos, uint64_t end, bool *more)
+{
+	uint64_t generation, taken;
+	int rc;
+
+	do {
+		rc = ask(m, pos, end, f, &generation);
+		if (rc)
+			return rc;
+		rc = take(m, f, end, generation, &taken);
+		if (rc && rc != -EAGAIN)
+			rc = give_back(m, taken, f->next - taken);
+		else if (!rc && f->stop == DIRECT_AGAIN)
+			rc = -EAGAIN;
+		pos = f->next;
+		*more = taken == pos && (f->stop == DIRECT_MORE || f->stop == DIRECT_EOF);
+	} while (!rc && *more && f->stop == DIRECT_MORE && pos < end);
+	return rc;
+}
+
+static int resolve(struct inodax_map *m)
+{
+	struct direct_fault *f = fault(FAULT_ALLOC) ? NULL : calloc(1, sizeof(*f));
+	uint64_t pos = m->start, end;
+	bool more = true;
+	int rc = 0;
+
+	if (!f)
+		return -ENOMEM;
+	while (!rc && more && next_cached(m, &pos, &end)) {
+		rc = resolve_part(m, f, pos, end, &more);
+		pos = end;
+	}
+	free(f);
+	return rc;
+}
+
+/* The range becomes an area of the grant. */
+static int place_area(struct inodax_map *m)
+{
+	struct direct_map map = {
+		.name = m->grant->name, .offset = m->start, .length = m->length,
+		.flags = m->write ? DIRECT_WRITE : 0,
+	};
+	int rc;
+
+	if (m->placed)
+		return 0;
+	if ((m->start | m->length | (uintptr_t)m->base) & (m->grant->unit - 1))
+		return -EOPNOTSUPP;	/* mapped before the map unit was known */
+	rc = grant_ioctl(m->grant, DIRECT_IOC_MAP, &map);
+	if (rc)
+		return rc;
+	pthread_mutex_lock(&client.lock);
+	m->area = map.area;
+	m->placed = true;
+	pthread_mutex_unlock(&client.lock);
+	return 0;
+}
+
+/* The grant became useless: get another. While that fails, what is mapped stays. */
+static int replace_grant(struct inodax_map *m)
+{
+	int fd = desc_fd(&m->grant->handle);
+	struct grant *to;
+	int rc = fd < 0 ? fd : grant_get(fd, m->write, &to);
+
+	if (rc)
+		return rc;
+	rc = map_move(m, to);
+	if (rc)
+		grant_put(to);
+	return rc;
+}
+
+/* Begin to ask: is the grant stale, is there direct access at all? */
+static void look(struct inodax_map *m, bool *stale, bool *connected)
+{
+	struct piece all = { .kind = INODAX_CACHED, .reason = m->grant->reason };
+
+	pthread_mutex_lock(&client.lock);
+	m->revoked = false;
+	*stale = m->grant->stale;
+	*connected = m->grant->page;
+	if (!*stale && !*connected)
+		pieces_set_all(&m->pieces, &all);
+	pthread_mutex_unlock(&client.lock);
+}
+
+/* What went wrong is what the pieces that are not direct say. -EACCES: the daemon does not know the grant. */
+static int note_error(struct inodax_map *m, int rc)
+{
+	uint64_t pos = m->start, end;
+
+	if (rc == -EACCES) {
+		pthread_mutex_lock(&client.lock);
+		m->grant->stale = true;
+		pthread_mutex_unlock(&client.lock);
+		return -EAGAIN;
+	}
+	for (; next_cached(m, &pos, &end); pos = end) {
+		pthread_mutex_lock(&client.lock);
+		set_cached(m, pos, end - pos, INODAX_CACHED, client_reason(rc));
+		pthread_mutex_unlock(&client.lock);
+	}
+	return 0;
+}
+
+int map_resolve(struct inodax_map *m)
+{
+	bool stale, connected;
+	int rc = 0;
+
+	pthread_rwlock_rdlock(&client.working);
+	look(m, &stale, &connected);
+	if (stale)
+		rc = replace_grant(m);
+	else if (!connected)
+		grant_retry(m->grant);
+	if (!rc)
+		look(m, &stale, &connected);
+	if (!rc && connected && !stale) {
+		rc = place_area(m);
+		if (!rc)
+			rc = resolve(m);
+		if (rc && rc != -EAGAIN)
+			rc = note_error(m, rc);
+	}
+	pthread_rwlock_unlock(&client.working);
+	return rc == -EAGAIN ? rc : 0;
+}
+
+/* ---- The resolver ----------------------------------------------------------------------------------------- */
+
+/* Is there something that the daemon may answer differently next time? Caller holds client.lock. */
+static bool unfinished(const struct inodax_map *m)
+{
+	const struct grant *g = m->grant;
+
+	if (desc_fd(&g->handle) < 0 || !(g->page || g->again || g->stale))
+		return false;
+	if (g->stale)
+		return true;
+	for (size_t i = 0; i < m->pieces.count; i++)
+		if (m->pieces.piece[i].kind == INODAX_CACHED || m->pieces.piece[i].kind == INODAX_BEYOND)
+			return true;
+	return false;
+}
+
+void map_release(struct inodax_map *m, int rc)
+{
+	pthread_mutex_lock(&client.lock);
+	m->claimed = false;
+	if (rc == -EAGAIN) {
+		m->due = client_now() + AGAIN_MS;
+	} else if (m->revoked) {
+		m->due = client_now();
+	} else if (unfinished(m)) {
+		m->pause = !m->pause ? PAUSE_MIN_MS : m->pause < PAUSE_MAX_MS / 2 ? 2 * m->pause : PAUSE_MAX_MS;
+		m->due = client_now() + m->pause;
+	} else {
+		m->due = 0;
+		m->pause = 0;
+	}
+	pthread_cond_broadcast(&client.changed);
+	pthread_mutex_unlock(&client.lock);
+}
+
+/* The map that is due first and that nobody works on. */
+static struct inodax_map *first_due(void)
+{
+	struct inodax_map *first = NULL;
+	struct list *i, *j;
+
+	list_for_each(i, &client.grants) {
+		list_for_each(j, &list_entry(i, struct grant, node)->maps) {
+			struct inodax_map *m = list_entry(j, struct inodax_map, node);
+
+			if (m->due && !m->claimed && (!first || m->due < first->due))
+				first = m;
+		}
+	}
+	return first;
+}
+
+void *resolver(void *arg)
+{
+	struct inodax_map *m;
+
+	pthread_mutex_lock(&client.lock);
+	for (;;) {
+		m = first_due();
+		if (!m) {
+			pthread_cond_wait(&client.changed, &client.lock);
+		} else if (m->due > client_now()) {
+			client_wait(m->due);
+		} else {
+			m->claimed = true;
+			pthread_mutex_unlock(&client.lock);
+			map_release(m, map_resolve(m));
+			pthread_mutex_lock(&client.lock);
+		}
+	}
+	return arg;
+}

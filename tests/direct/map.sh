@@ -1,0 +1,254 @@
+#!/bin/bash
+# Maps of libinodax on a mount: what programs see of each other's stores, what happens to a map when its file is cut,
+# punched, unlinked or used through the page cache, and that nothing is held when the last map is gone, however.
+# shellcheck source=tests/lib/common.sh
+. "${top_srcdir:-.}/tests/lib/common.sh"
+
+need_inodax
+need_root
+need python3 fallocate
+need_fuse
+client=$(helper direct/map_client)
+mib=$((1 << 20))
+make_pool 128
+mount_pool mapper_timeout=1000
+
+# ---- The clients ---------------------------------------------------------------------------------
+
+# shellcheck disable=SC2034	# A and B are used by name
+# start A|B FILE LENGTH WRITE [closed]: a client that holds a map; $a_pid and $a_at, or $b_pid and $b_at.
+start() {
+	local who=$1 word at pid
+	shift
+	case $who in
+	A) coproc A { exec "$client" hold "$@" 2>> "$dir/client"; } ;;
+	B) coproc B { exec "$client" hold "$@" 2>> "$dir/client"; } ;;
+	esac 2>> "$dir/coproc"
+	answer "$who"
+	read -r word at pid <<< "$reply"
+	same "client $who" "$word" mapped
+	case $who in
+	A) a_at=$at a_pid=$pid ;;
+	B) b_at=$at b_pid=$pid ;;
+	esac
+}
+
+# answer A|B: $reply is the next line of the client.
+answer() {
+	local -n of=$1
+	read -r -t 60 reply <&"${of[0]}" || fail "client $1 does not answer: $(cat "$dir/client")"
+}
+
+# tell A|B COMMAND...: $reply is its answer.
+tell() {
+	local -n to=$1
+	printf '%s\n' "${*:2}" >&"${to[1]}"
+	answer "$1"
+}
+
+# says TEXT A|B WANTED COMMAND...
+says() {
+	local text=$1 who=$2 wanted=$3
+	shift 3
+	tell "$who" "$@"
+	same "$text: client $who, $*" "$reply" "$wanted"
+}
+
+# stop A|B
+stop() {
+	local -n to=$1
+	local pid=$a_pid
+	[ "$1" = A ] || pid=$b_pid
+	printf 'quit\n' >&"${to[1]}"
+	wait_ended "$pid" || fail "client $1 does not end"
+	same "status of client $1" "$ended" 0
+}
+
+# kind A|B OFFSET: the word of its query.
+kind() {
+	tell "$1" query "$2"
+	echo "${reply%% *}"
+}
+
+is_kind() {
+	[ "$(kind "$1" "$2")" = "$3" ]
+}
+
+# becomes A|B OFFSET KIND: within 20 s.
+becomes() {
+	until_true 20 is_kind "$@" || fail "client $1, offset $2: '$(kind "$1" "$2")' after 20 s, needed $3"
+}
+
+# mapped_from PID ADDRESS: the name of the file that is mapped there.
+mapped_from() {
+	python3 - "$1" "$2" <<- 'END'
+		import sys
+		at = int(sys.argv[2], 16)
+		for line in open("/proc/%s/maps" % sys.argv[1]):
+		    f = line.rstrip("\n").split(maxsplit=5)
+		    first, end = (int(x, 16) for x in f[0].split("-"))
+		    if first <= at < end:
+		        print(f[5] if len(f) > 5 else "nothing")
+	END
+}
+
+# plus ADDRESS BYTES
+plus() {
+	printf '%x\n' $((16#$1 + $2))
+}
+
+# ---- References ----------------------------------------------------------------------------------
+
+references() {
+	"$ctl" folios --json --shm "$dir/shm" "$pool" > "$dir/folios" 2> "$dir/err" ||
+		fail "inodaxctl folios: $(cat "$dir/err")"
+	python3 -c 'import json, sys; print(json.load(sys.stdin)["totals"]["refcount"])' < "$dir/folios"
+}
+
+no_references() {
+	[ "$(references)" = 0 ]
+}
+
+nothing_held() {
+	until_true 20 no_references || fail "$1: $(references) references are left"
+}
+
+# fill FILE MIB: with the letter x.
+fill() {
+	head -c $(($2 * mib)) /dev/zero | tr '\0' x > "$1"
+}
+
+free_blocks() {
+	stat -f -c %f "$mnt"
+}
+
+# ---- What is shown -------------------------------------------------------------------------------
+
+step "stores and loads, read and write"
+"$client" basic "$mnt/basic" > "$dir/out" 2> "$dir/err" || fail "map_client basic: $(cat "$dir/err")"
+same "map_client basic" "$(cat "$dir/out")" $'direct\nread() sees stores\nloads see write()\nunmapped'
+nothing_held "after a client that unmapped"
+
+step "two processes"
+fill "$mnt/two" 4
+start A "$mnt/two" $((4 * mib)) 1
+start B "$mnt/two" $((4 * mib)) 0
+same "mapped by A" "$(mapped_from "$a_pid" "$a_at")" "$pool"
+same "mapped by B" "$(mapped_from "$b_pid" "$b_at")" "$pool"
+says "before" B 120 load 5000
+says "a store" A stored store 5000 65
+says "after a store" B 65 load 5000
+says "sync" A "sync 0" sync
+same "read after a store" "$(dd if="$mnt/two" bs=1 skip=5000 count=1 status=none)" A
+says "unmap" A "unmap 0" unmap
+says "the other unmapped" B 65 load 5000
+stop A
+stop B
+nothing_held "after two clients"
+
+step "truncate"
+fill "$mnt/cut" 4
+start A "$mnt/cut" $((4 * mib)) 1
+same "before" "$(mapped_from "$a_pid" "$(plus "$a_at" $((3 * mib)))")" "$pool"
+truncate -s $((2 * mib + 100)) "$mnt/cut"
+same "after" "$(mapped_from "$a_pid" "$(plus "$a_at" $((3 * mib)))")" "$mnt/cut"
+says "below the new end" A 120 load $((2 * mib + 99))
+says "the tail of the last block" A 0 load $((2 * mib + 100))
+says "beyond" A sigbus load $((3 * mib))
+says "beyond" A sigbus store $((3 * mib)) 1
+same "what was not cut" "$(mapped_from "$a_pid" "$a_at")" "$pool"
+becomes A $((3 * mib)) beyond
+truncate -s $((4 * mib)) "$mnt/cut"
+says "grown again" A 0 load $((3 * mib))
+says "the tail of what was the last block" A 0 load $((2 * mib + 200))
+stop A
+nothing_held "after truncate"
+
+step "a hole punched"
+fill "$mnt/punched" 4
+start A "$mnt/punched" $((4 * mib)) 1
+fallocate -p -o "$mib" -l "$mib" "$mnt/punched"
+says "before it" A 120 load $((mib - 1))
+says "in it" A 0 load "$mib"
+says "after it" A 120 load $((2 * mib))
+says "a store" A stored store $((mib + 1)) 66
+same "read" "$(dd if="$mnt/punched" bs=1 skip=$((mib + 1)) count=1 status=none)" B
+becomes A "$mib" direct
+says "direct again" A 66 load $((mib + 1))
+stop A
+nothing_held "after a hole was punched"
+
+step "the file through the page cache"
+fill "$mnt/cached" 1
+start A "$mnt/cached" "$mib" 1
+says "a store" A stored store 1 67
+python3 - "$mnt/cached" <<- 'END'
+	import mmap, sys
+	with open(sys.argv[1], "r+b") as f:
+	    with mmap.mmap(f.fileno(), 0) as m:
+	        assert m[0:3] == b"xCx", m[0:3]
+	        m[2] = 68
+	        m.flush()
+END
+says "a store by mmap(2)" A 68 load 2
+becomes A 0 direct
+says "a store by mmap(2), direct" A 68 load 2
+stop A
+nothing_held "after use through the page cache"
+
+step "unlink"
+before=$(free_blocks)
+fill "$mnt/gone" 8
+start A "$mnt/gone" $((8 * mib)) 1
+rm "$mnt/gone"
+says "after unlink" A 120 load 12345
+says "a store" A stored store 12345 1
+[ "$(free_blocks)" -le $((before - 2048)) ] || fail "blocks of an unlinked file that is mapped are free"
+says "unmap" A "unmap 0" unmap
+freed() {
+	[ "$(free_blocks)" -ge $((before - 16)) ]
+}
+until_true 20 freed || fail "blocks of an unlinked file: $(free_blocks) free of $before after unmap"
+stop A
+nothing_held "after unlink"
+
+step "descriptors closed"
+fill "$mnt/closed" 4
+start A "$mnt/closed" $((4 * mib)) 1 closed
+same "mapped" "$(mapped_from "$a_pid" "$a_at")" "$pool"
+says "a load" A 120 load 1
+truncate -s "$mib" "$mnt/closed"
+says "after truncate" A sigbus load $((2 * mib))
+says "below" A 120 load 1
+says "sync" A "sync 0" sync
+stop A
+nothing_held "after a client without descriptors"
+
+step "a client that is killed"
+fill "$mnt/killed" 4
+start A "$mnt/killed" $((4 * mib)) 1
+[ "$(references)" -gt 0 ] || fail "a map has no references"
+kill -KILL "$a_pid"
+wait_ended "$a_pid" 2>> "$dir/coproc" || fail "a client survives SIGKILL"
+nothing_held "after SIGKILL"
+
+step "fork"
+"$client" fork "$mnt/fork" > "$dir/out" 2> "$dir/err" || fail "map_client fork: $(cat "$dir/err")"
+same "map_client fork" "$(cat "$dir/out")" $'the child has the map\nthe parent has the map'
+nothing_held "after fork"
+
+step "a client that does not answer"
+fill "$mnt/silent" 4
+start A "$mnt/silent" $((4 * mib)) 1
+kill -STOP "$a_pid"
+began=$(date +%s%N)
+truncate -s 0 "$mnt/silent"
+took=$((($(date +%s%N) - began) / 1000000))
+[ "$took" -ge 500 ] || fail "truncate waited $took ms for a stopped client, about 1000 were to be expected"
+[ "$took" -le 10000 ] || fail "truncate waited $took ms for a stopped client; it gives up after 1000"
+kill -CONT "$a_pid"
+becomes A 0 beyond
+says "after all" A sigbus load 0
+stop A
+nothing_held "after a client that did not answer"
+finish
