@@ -164,6 +164,19 @@ void sim_disown(struct sim *sim, uint64_t unit)
 		pgmap_free_blocks(sim->pg, unit, 1);
 }
 
+void sim_put_back(struct sim *sim, uint64_t unit)
+{
+	pthread_mutex_lock(&sim->alloc_lock);
+	if (sim->owners[unit] != 1 || !sim->used[unit])
+		sim_fail("unit %lu was put back, used %u, owners %u", unit, sim->used[unit], sim->owners[unit]);
+	sim->owners[unit] = 0;
+	sim->used[unit] = 0;
+	sim->used_units--;
+	if (sim->room != SIM_NO_LIMIT)
+		sim->room++;
+	pthread_mutex_unlock(&sim->alloc_lock);
+}
+
 bool sim_unit_shared(struct sim *sim, uint64_t unit)
 {
 	bool shared;

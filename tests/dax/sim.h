@@ -89,6 +89,8 @@ int sim_alloc(struct sim *sim, uint64_t index, uint64_t count, uint64_t *unit, u
 /* sim_own - one place in a file more has the unit. sim_disown - one less; the last lets go of it. */
 void sim_own(struct sim *sim, uint64_t unit);
 void sim_disown(struct sim *sim, uint64_t unit);
+/* sim_put_back - a unit that was allocated and owned once, and never in a file: nobody was given it. */
+void sim_put_back(struct sim *sim, uint64_t unit);
 bool sim_unit_shared(struct sim *sim, uint64_t unit);
 uint64_t sim_used(struct sim *sim);
 

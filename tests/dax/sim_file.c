@@ -186,7 +186,10 @@ static void end(void *host, uint64_t pos, uint64_t len, uint64_t used, unsigned 
 		}
 		f->cow[i] = 0;
 		pthread_mutex_unlock(&f->lock);
-		sim_disown(f->sim, drop);
+		if (used)
+			sim_disown(f->sim, drop);
+		else
+			sim_put_back(f->sim, drop);
 	}
 }
 
