@@ -325,18 +325,13 @@ static uint64_t adopt(struct fs *fs)
 /* A byte that is locked and has no list: nobody knows what its holder maps. */
 static int unknown_clients(struct fs *fs, struct err *err)
 {
-	struct flock lk = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)DIRECT_LOCK_BASE, .l_len = 0 };
-	int fd = fs->pool.region->fd;
+	int64_t number = region_client(fs->pool.region, 0);
 
-	while (fd >= 0 && fcntl(fd, F_OFD_GETLK, &lk) == 0 && lk.l_type != F_UNLCK) {
-		uint64_t number = (uint64_t)lk.l_start - DIRECT_LOCK_BASE;
-
-		if (!grant_find(fs->grants, number))
-			return err_set_errno(err, -EBUSY, "%s: a process maps files of it (lock byte 2^62+%llu), and the record of which "
-					     "blocks is lost: it has to end first, or mount read-only", fs->direct->pool,
-					     (unsigned long long)number + 2);
-		lk = (struct flock){ .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = lk.l_start + 1, .l_len = 0 };
-	}
+	for (; number >= 0; number = region_client(fs->pool.region, (uint64_t)number + 1))
+		if (!grant_find(fs->grants, (uint64_t)number))
+			return err_set_errno(err, -EBUSY, "%s: a process maps files of it (lock byte 2^62+%lld), and the record of "
+					     "which blocks is lost: it has to end first, or mount read-only",
+					     fs->direct->pool, (long long)number + 2);
 	return 0;
 }
 

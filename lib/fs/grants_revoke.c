@@ -343,9 +343,5 @@ void revoke_stop(struct fs_grants *gs)
 
 bool byte_locked(const struct fs *fs, uint64_t number)
 {
-	struct flock lk = {
-		.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)(DIRECT_LOCK_BASE + number), .l_len = 1,
-	};
-
-	return fs->pool.region->fd >= 0 && fcntl(fs->pool.region->fd, F_OFD_GETLK, &lk) == 0 && lk.l_type != F_UNLCK;
+	return region_client(fs->pool.region, number) == (int64_t)number;
 }

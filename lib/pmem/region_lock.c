@@ -13,8 +13,10 @@
  *
  * POSIX locks belong to the process: a forked child must take its own (region_lock_owner), and the close of
  * any descriptor of the file drops them. So between the OFD lock and the record, or after such a close, a
- * pool can be in use by someone unknown; messages then say "another process". The bytes from 2^62 + 2 on are
- * free for grants.
+ * pool can be in use by someone unknown; messages then say "another process".
+ *
+ *	2^62 + 2 on	OFD locks of clients that map the pool by themselves, a byte each (direct.h). They outlive
+ *			the daemon that knew them.
  */
 #include <assert.h>
 #include <errno.h>
@@ -27,6 +29,7 @@
 
 #define LOCK_IN_USE	((off_t)1 << 62)
 #define LOCK_PID	(LOCK_IN_USE + 1)
+#define LOCK_CLIENTS	(LOCK_IN_USE + 2)
 
 static struct flock lock_byte(off_t byte, bool shared)
 {
@@ -99,6 +102,24 @@ int region_lock_owner(struct region *r)
 {
 	assert(r->fd >= 0);
 	return record_pid(r->fd, r->readonly);
+}
+
+/* F_OFD_GETLK tells of any lock in the range: what lies before it is asked for until there is nothing. */
+int64_t region_client(const struct region *r, uint64_t from)
+{
+	off_t start = LOCK_CLIENTS + (off_t)from, found = -1;
+	struct flock lk;
+
+	if (r->fd < 0)
+		return -ENOENT;
+	do {
+		lk = lock_byte(start, false);
+		lk.l_len = found < 0 ? 0 : found - start;	/* 0: to the end */
+		if (fcntl(r->fd, F_OFD_GETLK, &lk) || lk.l_type == F_UNLCK)
+			break;
+		found = lk.l_start > start ? lk.l_start : start;
+	} while (found > start);
+	return found < 0 ? -ENOENT : found - LOCK_CLIENTS;
 }
 
 static long holder(int fd)

@@ -258,7 +258,12 @@ static int make(struct mkfs *m, struct err *err)
 
 	if (rc)
 		return rc;
-	rc = fs_format(r, &m->format, err);
+	/* Their daemon may be gone; they store on. */
+	if (region_client(r, 0) >= 0)
+		rc = err_set(err, -EBUSY, "%s: a process still maps files of the pool that it is; it has to end first",
+			     m->path);
+	if (!rc)
+		rc = fs_format(r, &m->format, err);
 	if (!rc)
 		rc = super_read(r, m->path, &sb, err);
 	if (!rc && !m->quiet)

@@ -112,6 +112,7 @@ mount_pool
 start_holder "$mnt/f" 8
 kill_daemon
 rm -r "$dir/shm"
+expect_error 'a process still maps files of the pool' "$mkfs" --force "$pool"
 expect_error 'a process maps files of it .* the record of which blocks is lost' "$inodax" -f -o "shm=$dir/shm" "$pool" "$mnt"
 end_holder
 mount_pool

@@ -152,6 +152,39 @@ START_TEST(base_fits_huge_pages)
 }
 END_TEST
 
+static void lock_client(int fd, uint64_t number)
+{
+	struct flock lk = {
+		.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = ((off_t)1 << 62) + 2 + (off_t)number, .l_len = 1,
+	};
+
+	ck_assert_int_eq(fcntl(fd, F_OFD_SETLK, &lk), 0);
+}
+
+START_TEST(bytes_that_clients_have_locked_are_found_in_order)
+{
+	struct region *r = poolfile_open(shm_pool, SIZE, REGION_CREATE);
+	int a = open(shm_pool, O_RDWR | O_CLOEXEC), b = open(shm_pool, O_RDWR | O_CLOEXEC);
+
+	ck_assert_int_eq(region_client(r, 0), -ENOENT);
+	lock_client(a, 70);
+	lock_client(a, 1000);
+	lock_client(b, 7);
+	lock_client(b, 71);
+	ck_assert_int_eq(region_client(r, 0), 7);
+	ck_assert_int_eq(region_client(r, 7), 7);
+	ck_assert_int_eq(region_client(r, 8), 70);
+	ck_assert_int_eq(region_client(r, 71), 71);
+	ck_assert_int_eq(region_client(r, 72), 1000);
+	ck_assert_int_eq(region_client(r, 1001), -ENOENT);
+	close(b);
+	ck_assert_int_eq(region_client(r, 0), 70);
+	close(a);
+	ck_assert_int_eq(region_client(r, 0), -ENOENT);
+	region_close(r);
+}
+END_TEST
+
 START_TEST(page_sizes_are_those_of_the_mount)
 {
 	struct region *r = poolfile_open(shm_pool, SIZE, REGION_CREATE);
@@ -462,6 +495,7 @@ static void add_kinds(Suite *s)
 
 	tcase_add_test(tc, tmpfs_file_is_volatile);
 	tcase_add_test(tc, page_sizes_are_those_of_the_mount);
+	tcase_add_test(tc, bytes_that_clients_have_locked_are_found_in_order);
 	tcase_add_test(tc, memfd_is_volatile);
 	tcase_add_test(tc, environment_is_left_as_it_was);
 	tcase_add_test(tc, stores_reach_the_tmpfs_file_without_msync);
