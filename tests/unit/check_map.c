@@ -2,6 +2,7 @@
  * Maps, with a daemon played by this program: ioctl() of the library ends here. The "mount" is a file of Fs in memory,
  * the pool another of Ps: which letter is read tells what is mapped.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
@@ -193,13 +194,16 @@ int __wrap_ioctl(int on, unsigned long request, ...)
 
 /* ---- Fixture ---------------------------------------------------------------------------------------------- */
 
+/* Some tests end by a signal: what they made lies in a directory that main() takes away. */
+static char dir[] = "/dev/shm/check_map.XXXXXX";
+
 static void setup(void)
 {
 	int made;
 
-	snprintf(file, sizeof(file), "/dev/shm/check_map.%d.file", (int)getpid());
-	snprintf(pool, sizeof(pool), "/dev/shm/check_map.%d.pool", (int)getpid());
-	snprintf(page, sizeof(page), "/dev/shm/check_map.%d.page", (int)getpid());
+	snprintf(file, sizeof(file), "%s/%d.file", dir, (int)getpid());
+	snprintf(pool, sizeof(pool), "%s/%d.pool", dir, (int)getpid());
+	snprintf(page, sizeof(page), "%s/%d.page", dir, (int)getpid());
 	make_file(file, FILE_BYTES, 'F');
 	make_file(pool, POOL_BYTES, 'P');
 	made = open(pool, O_RDWR);
@@ -210,10 +214,16 @@ static void setup(void)
 	fake.eof = FILE_BYTES;
 }
 
-static void teardown(void)
+static void remove_all(void)
 {
-	unlink(file);
-	unlink(pool);
+	struct dirent *e;
+	DIR *d = opendir(dir);
+
+	while (d && (e = readdir(d)) != NULL)
+		(void)unlinkat(dirfd(d), e->d_name, 0);
+	if (d)
+		closedir(d);
+	rmdir(dir);
 }
 
 static struct inodax_map *map(uint64_t offset, size_t length, unsigned int flags)
@@ -554,7 +564,7 @@ static Suite *map_suite(void)
 	Suite *s = suite_create("map");
 	TCase *tc = tcase_create("map");
 
-	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_checked_fixture(tc, setup, NULL);
 	tcase_set_timeout(tc, 60);
 	tcase_add_test(tc, a_map_is_the_pool);
 	tcase_add_test(tc, parts_of_a_file);
@@ -577,5 +587,13 @@ static Suite *map_suite(void)
 
 int main(void)
 {
-	return unit_run(map_suite());
+	int failed;
+
+	if (!mkdtemp(dir)) {
+		perror(dir);
+		return 1;
+	}
+	failed = unit_run(map_suite());
+	remove_all();
+	return failed;
 }
