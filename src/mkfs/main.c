@@ -260,7 +260,7 @@ static int make(struct mkfs *m, struct err *err)
 		return rc;
 	/* Their daemon may be gone; they store on. */
 	if (region_client(r, 0) >= 0)
-		rc = err_set(err, -EBUSY, "%s: a process still maps files of the pool that it is; it has to end first",
+		rc = err_set(err, -EBUSY, "%s: a process still maps files of this pool; it has to end first",
 			     m->path);
 	if (!rc)
 		rc = fs_format(r, &m->format, err);

@@ -16,11 +16,6 @@ free_blocks() {
 	stat -f -c %f "$mnt"
 }
 
-# counted FIELD: the sum of a field over all folios, as tools see it from outside.
-counted() {
-	"$ctl" folios "$pool" --shm "$dir/shm" --json | python3 -c "import json, sys; print(json.load(sys.stdin)['totals']['$1'])"
-}
-
 # all_free: as many as at the beginning. What a closed handle held goes when the kernel has released it.
 all_free() {
 	[ "$(free_blocks)" = "$before" ]
@@ -112,7 +107,7 @@ mount_pool
 start_holder "$mnt/f" 8
 kill_daemon
 rm -r "$dir/shm"
-expect_error 'a process still maps files of the pool' "$mkfs" --force "$pool"
+expect_error 'a process still maps files of this pool' "$mkfs" --force "$pool"
 expect_error 'a process maps files of it .* the record of which blocks is lost' "$inodax" -f -o "shm=$dir/shm" "$pool" "$mnt"
 end_holder
 mount_pool

@@ -99,18 +99,12 @@ plus() {
 
 # ---- References ----------------------------------------------------------------------------------
 
-references() {
-	"$ctl" folios --json --shm "$dir/shm" "$pool" > "$dir/folios" 2> "$dir/err" ||
-		fail "inodaxctl folios: $(cat "$dir/err")"
-	python3 -c 'import json, sys; print(json.load(sys.stdin)["totals"]["refcount"])' < "$dir/folios"
-}
-
 no_references() {
-	[ "$(references)" = 0 ]
+	[ "$(counted refcount)" = 0 ]
 }
 
 nothing_held() {
-	until_true 20 no_references || fail "$1: $(references) references are left"
+	until_true 20 no_references || fail "$1: $(counted refcount) references are left"
 }
 
 # fill FILE MIB: with the letter x.
@@ -227,7 +221,7 @@ nothing_held "after a client without descriptors"
 step "a client that is killed"
 fill "$mnt/killed" 4
 start A "$mnt/killed" $((4 * mib)) 1
-[ "$(references)" -gt 0 ] || fail "a map has no references"
+[ "$(counted refcount)" -gt 0 ] || fail "a map has no references"
 kill -KILL "$a_pid"
 wait_ended "$a_pid" 2>> "$dir/coproc" || fail "a client survives SIGKILL"
 nothing_held "after SIGKILL"
@@ -245,7 +239,6 @@ began=$(date +%s%N)
 truncate -s 0 "$mnt/silent"
 took=$((($(date +%s%N) - began) / 1000000))
 [ "$took" -ge 500 ] || fail "truncate waited $took ms for a stopped client, about 1000 were to be expected"
-[ "$took" -le 10000 ] || fail "truncate waited $took ms for a stopped client; it gives up after 1000"
 kill -CONT "$a_pid"
 becomes A 0 beyond
 says "after all" A sigbus load 0

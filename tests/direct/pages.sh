@@ -15,10 +15,6 @@ test_cleanup() {
 	umount "$dir/plain" "$dir/huge" 2>> "$log" || true
 }
 
-counted() {
-	"$ctl" folios "$pool" --shm "$dir/shm" --json | python3 -c "import json, sys; print(json.load(sys.stdin)['totals']['$1'])"
-}
-
 # expect WORD: the next line of the client starts with it; $value is the rest.
 expect() {
 	local word
