@@ -75,9 +75,7 @@ struct fs_file *ops_file(const struct fuse_file_info *fi)
 
 void ops_forget_attributes(fuse_req_t req, fuse_ino_t ino)
 {
-	struct daemon *d = fuse_req_userdata(req);
-
-	fuse_lowlevel_notify_inval_inode(d->session, ino, -1, 0);
+	ops_forget_inode(fuse_req_userdata(req), ino);
 }
 
 static void ops_init(void *userdata, struct fuse_conn_info *conn)

@@ -156,14 +156,21 @@ static int set_dax(struct daemon_options *opts, const char *value, struct err *e
 	return 0;
 }
 
-static int set_max_read(struct daemon_options *opts, const char *value, struct err *err)
+/* A whole number from `min` to `max`; false: it is none. */
+static bool parse_number(const char *value, unsigned long min, unsigned long max, unsigned long *n)
 {
-	unsigned long n;
 	char *end;
 
 	errno = 0;
-	n = strtoul(value, &end, 10);
-	if (errno || *end || end == value || *value == '-' || n < 4096 || n > UINT_MAX)
+	*n = strtoul(value, &end, 10);
+	return !errno && !*end && end != value && *value != '-' && *n >= min && *n <= max;
+}
+
+static int set_max_read(struct daemon_options *opts, const char *value, struct err *err)
+{
+	unsigned long n;
+
+	if (!parse_number(value, 4096, UINT_MAX, &n))
 		return err_set(err, -EINVAL, "-o max_read=%s: a number of bytes, at least 4096, is needed",
 			       value);
 	opts->max_read = (unsigned int)n;
@@ -201,11 +208,8 @@ static int set_choice(struct daemon_options *opts, enum choice choice, const cha
 static int set_mapper_ms(struct daemon_options *opts, const char *value, struct err *err)
 {
 	unsigned long n;
-	char *end;
 
-	errno = 0;
-	n = strtoul(value, &end, 10);
-	if (errno || *end || end == value || *value == '-' || n < 1 || n > 3600000)
+	if (!parse_number(value, 1, 3600000, &n))
 		return err_set(err, -EINVAL, "-o mapper_timeout=%s: milliseconds, 1 to 3600000, are needed", value);
 	opts->fs.mapper_ms = (int)n;
 	return 0;
@@ -214,11 +218,8 @@ static int set_mapper_ms(struct daemon_options *opts, const char *value, struct 
 static int set_hole_limit(struct daemon_options *opts, const char *value, struct err *err)
 {
 	unsigned long n;
-	char *end;
 
-	errno = 0;
-	n = strtoul(value, &end, 10);
-	if (errno || *end || end == value || *value == '-' || n < 1 || n > 1UL << 40)
+	if (!parse_number(value, 1, 1UL << 40, &n))
 		return err_set(err, -EINVAL, "-o hole_limit=%s: MiB, 1 to 2^40, are needed", value);
 	opts->fs.hole_limit = (uint64_t)n << 20;
 	return 0;
