@@ -33,17 +33,7 @@ static bool setting_is(const char *file, const char *word)
 	return strstr(line, bracketed);
 }
 
-/* Of one line of mountinfo: of this device, and with large pages? The options of the superblock stand last. */
-static bool line_is_huge(char *line, dev_t dev)
-{
-	char *options = strrchr(line, ' ');
-	unsigned int major, minor;
-
-	if (!options || sscanf(line, "%*d %*d %u:%u", &major, &minor) != 2 || makedev(major, minor) != dev)
-		return false;
-	return strstr(options, "huge=always") || strstr(options, "huge=within_size");
-}
-
+/* Is it mounted, and with large pages? The options of the superblock stand last in a line of mountinfo. */
 static bool mounted_huge(dev_t dev, bool *mounted)
 {
 	static _Thread_local char line[LINE];
@@ -52,9 +42,13 @@ static bool mounted_huge(dev_t dev, bool *mounted)
 	bool huge = false;
 
 	*mounted = false;
-	while (f && !huge && fgets(line, sizeof(line), f)) {
-		*mounted |= sscanf(line, "%*d %*d %u:%u", &major, &minor) == 2 && makedev(major, minor) == dev;
-		huge = line_is_huge(line, dev);
+	while (f && !*mounted && fgets(line, sizeof(line), f)) {
+		const char *options = strrchr(line, ' ');
+
+		if (!options || sscanf(line, "%*d %*d %u:%u", &major, &minor) != 2 || makedev(major, minor) != dev)
+			continue;
+		*mounted = true;
+		huge = strstr(options, "huge=always") || strstr(options, "huge=within_size");
 	}
 	if (f)
 		fclose(f);
