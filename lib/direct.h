@@ -140,7 +140,6 @@ struct direct_unmap {
 #define DIRECT_REVOKES		64U
 
 #define DIRECT_REVOKE_COWS	(1U << 0)	/* private copies go too: the file ends before them */
-#define DIRECT_REVOKE_POISON	(1U << 1)	/* the media failed */
 
 struct direct_revoke {
 	uint64_t	offset, length;	/* in the file; within the area */

@@ -11,9 +11,9 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "util/clock.h"
 #include "util/fault.h"
 
 #define STACK_BYTES	(128U << 10)
@@ -25,15 +25,10 @@ static int once_rc;
 
 void client_init_locks(void)
 {
-	pthread_condattr_t attr;
-
 	pthread_rwlock_init(&client.working, NULL);
 	pthread_mutex_init(&client.making, NULL);
 	pthread_mutex_init(&client.lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&client.changed, &attr);
-	pthread_condattr_destroy(&attr);
+	cond_init(&client.changed);
 }
 
 /* The mapping keeps the file; no descriptor of it is needed, nor could it be relied on. */
@@ -98,18 +93,12 @@ int client_thread(void *(*fn)(void *), void *arg)
 
 uint64_t client_now(void)
 {
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000 + 1;
+	return clock_ms() + 1;
 }
 
 void client_wait(uint64_t until)
 {
-	struct timespec at = {
-		.tv_sec	 = (time_t)(until / 1000),
-		.tv_nsec = (long)(until % 1000) * 1000000,
-	};
+	struct timespec at = clock_timespec(until);
 
 	pthread_cond_timedwait(&client.changed, &client.lock, &at);
 }

@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "util/clock.h"
 #include "util/fault.h"
 
 #define GRANTS_MAX	(FUTEX_WAITV_MAX - 1U)
@@ -31,7 +32,7 @@ struct revoker {
 /* ---- Answering -------------------------------------------------------------------------------------------- */
 
 /* Take out what [offset, offset + length) of the file has in common with the map. */
-static int revoke_range(struct inodax_map *m, uint64_t offset, uint64_t length, const char *reason)
+static int revoke_range(struct inodax_map *m, uint64_t offset, uint64_t length)
 {
 	uint64_t unit = m->grant->unit, end = offset + length, limit = m->start + m->length;
 
@@ -45,7 +46,7 @@ static int revoke_range(struct inodax_map *m, uint64_t offset, uint64_t length, 
 	m->revoked = true;
 	m->due = client_now();
 	m->pause = 0;
-	return map_cover(m, offset - m->start, end - offset, reason);
+	return map_cover(m, offset - m->start, end - offset, "revoked");
 }
 
 static int revoke_all(struct grant *g)
@@ -56,7 +57,7 @@ static int revoke_all(struct grant *g)
 	list_for_each(at, &g->maps) {
 		struct inodax_map *m = list_entry(at, struct inodax_map, node);
 
-		if (revoke_range(m, m->start, m->length, "revoked"))
+		if (revoke_range(m, m->start, m->length))
 			rc = -ENOMEM;
 	}
 	return rc;
@@ -64,14 +65,13 @@ static int revoke_all(struct grant *g)
 
 static int revoke_record(struct grant *g, const struct direct_revoke *r)
 {
-	const char *reason = r->flags & DIRECT_REVOKE_POISON ? "revoked: the media failed" : "revoked";
 	struct list *at;
 
 	list_for_each(at, &g->maps) {
 		struct inodax_map *m = list_entry(at, struct inodax_map, node);
 
 		if (m->placed && m->area == r->area)
-			return revoke_range(m, r->offset, r->length, reason);
+			return revoke_range(m, r->offset, r->length);
 	}
 	return 0;
 }
@@ -149,7 +149,7 @@ static void *serve(void *arg)
 		unsigned int n = answer_all(r, w, &late);
 		uint64_t ms = client_now() + RETRY_MS;
 
-		until = (struct timespec){ (time_t)(ms / 1000), (long)(ms % 1000) * 1000000 };
+		until = clock_timespec(ms);
 		if (syscall(SYS_futex_waitv, w, n, 0, late ? &until : NULL, CLOCK_MONOTONIC) < 0 && errno != EAGAIN &&
 		    errno != EINTR && errno != ETIMEDOUT)
 			sleep_ms(POLL_MS);

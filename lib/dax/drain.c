@@ -22,7 +22,7 @@
 #include <sched.h>
 #include <time.h>
 
-#include "util/cond.h"
+#include "util/clock.h"
 
 #define NO_HEAD	UINT64_MAX
 
@@ -46,16 +46,7 @@ void live_wake(struct pgmap *pg)
 
 static struct timespec deadline_in(int timeout_ms)
 {
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	t.tv_sec += timeout_ms / 1000;
-	t.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
-	if (t.tv_nsec >= 1000000000) {
-		t.tv_nsec -= 1000000000;
-		t.tv_sec++;
-	}
-	return t;
+	return clock_after((uint64_t)timeout_ms * 1000);
 }
 
 /* 0 or -ETIMEDOUT. */
@@ -192,9 +183,8 @@ static int drain_counter(struct pgmap *pg, int timeout_ms)
 
 static int drain_sweep(struct pgmap *pg, int timeout_ms)
 {
-	struct timespec now, deadline = deadline_in(timeout_ms < 0 ? 0 : timeout_ms);
+	uint64_t until = clock_ms() + (uint64_t)(timeout_ms < 0 ? 0 : timeout_ms), now, u, step;
 	int rc = 0, left = timeout_ms;
-	uint64_t u, step;
 
 	for (u = pgmap_next_used(pg, 0); u < pg->units && !rc; u = pgmap_next_used(pg, u + step)) {
 		uint64_t word = word_at(pg, u);
@@ -203,11 +193,10 @@ static int drain_sweep(struct pgmap *pg, int timeout_ms)
 		if (folio_idle(word) && !(word & (FOLIO_STALE | FOLIO_LIMBO)))
 			continue;
 		if (timeout_ms >= 0) {
-			clock_gettime(CLOCK_MONOTONIC, &now);
-			left = (int)((deadline.tv_sec - now.tv_sec) * 1000 +
-				     (deadline.tv_nsec - now.tv_nsec) / 1000000);
+			now = clock_ms();
+			left = now < until ? (int)(until - now) : 0;
 		}
-		rc = pgmap_wait(pg, u, true, NULL, NULL, timeout_ms >= 0 && left < 0 ? 0 : left);
+		rc = pgmap_wait(pg, u, true, NULL, NULL, left);
 		/* Whoever gave the last one back may still be about to do this. */
 		if (!rc)
 			pgmap_folio_freed(pg, pgmap_head(pg, u));

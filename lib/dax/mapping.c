@@ -9,10 +9,9 @@
  */
 #include <errno.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "dax/entry.h"
-#include "util/cond.h"
+#include "util/clock.h"
 #include "util/fault.h"
 
 #define MAPPER_MS	1000
@@ -271,14 +270,6 @@ static bool overlaps(const struct dax_vma *vma, uint64_t index, uint64_t end)
 	return vma->index < end && index < vma->index + vma->count;
 }
 
-static uint64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 bool dax_vma_told(struct dax_vma *vma)
 {
 	bool told;
@@ -308,7 +299,7 @@ static void zap_vma(struct dax_vma *vma, uint64_t index, uint64_t count, bool ev
 
 	pthread_mutex_lock(&m->lock);
 	if (!vma->zapping++)
-		vma->answer_by = now_ms() + (uint64_t)m->dax->mapper_ms;
+		vma->answer_by = clock_ms() + (uint64_t)m->dax->mapper_ms;
 	pthread_mutex_unlock(&m->lock);
 	if (vma->ops->zap(vma, index, count, even_cows) != -EINPROGRESS)
 		dax_zap_done(vma);
@@ -340,7 +331,7 @@ static void zap_all(struct dax_mapping *m, uint64_t index, uint64_t count, bool 
  */
 static uint64_t next_answer(struct dax_mapping *m)
 {
-	uint64_t now = now_ms(), next = 0;
+	uint64_t now = clock_ms(), next = 0;
 	struct list *pos;
 
 	list_for_each(pos, &m->vmas) {
@@ -370,7 +361,7 @@ void dax_unmap_range(struct dax_mapping *m, uint64_t index, uint64_t count, bool
 		pthread_mutex_lock(&m->lock);
 		next = next_answer(m);
 		pthread_rwlock_unlock(&m->vma_lock);
-		deadline = (struct timespec){ (time_t)(next / 1000), (long)(next % 1000) * 1000000 };
+		deadline = clock_timespec(next);
 		if (next)
 			pthread_cond_timedwait(&m->zapped, &m->lock, &deadline);
 		pthread_mutex_unlock(&m->lock);

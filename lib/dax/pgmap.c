@@ -21,7 +21,7 @@
 #include <sys/mman.h>
 
 #include "util/bitmap.h"
-#include "util/cond.h"
+#include "util/clock.h"
 #include "util/fault.h"
 #include "util/log.h"
 
