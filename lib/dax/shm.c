@@ -259,6 +259,11 @@ static int open_nameless(struct dax_shm *shm, struct err *err)
 
 /* ---- Contents -------------------------------------------------------------------------------------------- */
 
+const char *dax_shm_dir(const struct dax_shm *shm)
+{
+	return shm->dir;
+}
+
 /* For messages: a part without a name still has one to speak of. */
 static const char *dir_name(const struct dax_shm *shm)
 {

@@ -81,6 +81,9 @@ void dax_shm_close(struct dax_shm *shm, bool remove);
 struct dax_shm_header *dax_shm_header(struct dax_shm *shm);
 _Atomic uint64_t *dax_shm_words(struct dax_shm *shm);
 
+/* dax_shm_dir - where the files are; NULL: memory without a name. */
+const char *dax_shm_dir(const struct dax_shm *shm);
+
 /*
  * dax_shm_lists - start of the lists' memory, DAX_SHM_LISTS_MAX bytes of address space of which dax_shm_lists_size()
  * are there (touching what is not is SIGBUS). It never moves.

@@ -27,13 +27,7 @@ static struct fs *fs_of(const struct inode *ip)
 
 static uint64_t host_size(void *host)
 {
-	struct inode *ip = host;
-	uint64_t size;
-
-	inode_lock_shared(ip);
-	size = ip->core.size;
-	inode_unlock(ip);
-	return size;
+	return inode_size(host);
 }
 
 static void host_hold(void *host)
@@ -345,16 +339,19 @@ bool arbiter_idle(struct fs *fs)
 	return !st.live && !st.limbo;
 }
 
-/* Blocks in limbo are free on media already; the next mount derives it. */
+/*
+ * Blocks in limbo are free on media already; the next mount derives it. Lists that are left are of clients that outlive
+ * this mount: they are for the next.
+ */
 void arbiter_stop(struct fs *fs)
 {
+	bool held, clients = fs->grants && grant_set_next(fs->grants, NULL);
 	struct pgmap *pg = fs->dax.pgmap;
-	bool held;
 
 	if (pg) {
 		pgmap_kill(pg);
 		held = pgmap_drain(pg, 0) != 0;
-		if (held && !fs->survivors)
+		if (held && !clients)
 			log_warn("the pool is given up while folios of it are referenced");
 		if (fs->grants)
 			grant_set_delete(fs->grants);
@@ -365,7 +362,7 @@ void arbiter_stop(struct fs *fs)
 		dax_destroy(&fs->dax);
 	}
 	if (fs->shm)
-		dax_shm_close(fs->shm, !fs->survivors);
+		dax_shm_close(fs->shm, !clients);
 }
 
 /* ---- For the operations ------------------------------------------------------------------------------------ */

@@ -37,7 +37,6 @@ struct fs {
 	struct grant_set	*grants;
 	struct dax_shm		*shm;
 	struct fs_grants	*direct;	/* of clients that map the pool themselves; NULL until grants_start() */
-	bool			 survivors;	/* some of them outlive this mount: shared memory is left for the next */
 };
 
 struct fs_file {
@@ -89,6 +88,17 @@ static inline void inode_lock(struct inode *ip)
 static inline void inode_unlock(struct inode *ip)
 {
 	pthread_rwlock_unlock(&ip->lock);
+}
+
+/* inode_size - as of now. Takes the lock. */
+static inline uint64_t inode_size(struct inode *ip)
+{
+	uint64_t size;
+
+	inode_lock_shared(ip);
+	size = ip->core.size;
+	inode_unlock(ip);
+	return size;
 }
 
 /* inode_touch - set mtime and ctime (core only) to now; inode_touch_ctime - ctime alone. Lock exclusive. */

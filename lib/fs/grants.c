@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #include "meta/balloc.h"
-#include "util/cond.h"
+#include "util/clock.h"
 #include "util/fault.h"
 #include "util/log.h"
 
@@ -375,7 +375,6 @@ void grants_stop(struct fs *fs)
 	/* Handles that the kernel did not release: the mount was cut off. */
 	while (!list_empty(&gs->list))
 		grant_put(list_entry(gs->list.next, struct fs_grant, link));
-	fs->survivors = !list_empty(&gs->left);
 	while (!list_empty(&gs->left)) {
 		struct survivor *s = list_entry(gs->left.next, struct survivor, link);
 

@@ -14,9 +14,9 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "dax/entry.h"
+#include "util/clock.h"
 #include "util/fault.h"
 
 #define CACHED_MS	1000U	/* since the page cache was filled last, before a file is given out directly again */
@@ -29,14 +29,6 @@
 static unsigned int shift_of(const struct fs_grant *g)
 {
 	return pgmap_config(g->fs->dax.pgmap)->unit_shift;
-}
-
-static uint64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
 /* ---- What lib/dax asks of a mapper -------------------------------------------------------------------------- */
@@ -110,13 +102,12 @@ static void whole_entries(struct fs_area *area, uint64_t *index, uint64_t *count
 static int zap(struct dax_vma *vma, uint64_t index, uint64_t count, bool even_cows)
 {
 	struct fs_area *area = area_of(vma);
-	int rc;
 
 	pthread_mutex_lock(&area->grant->lock);
 	whole_entries(area, &index, &count);
-	rc = revoke_post(area, index, count, even_cows ? DIRECT_REVOKE_COWS : 0);
+	revoke_post(area, index, count, even_cows ? DIRECT_REVOKE_COWS : 0);
 	pthread_mutex_unlock(&area->grant->lock);
-	return rc;
+	return -EINPROGRESS;
 }
 
 static void fail(struct dax_vma *vma, uint64_t index, enum dax_size size)
@@ -336,7 +327,7 @@ static bool uncached(struct fs_grant *g)
 
 	if (atomic_load(filled) == FILLED_NOT)
 		return true;
-	if (now_ms() - atomic_load(filled) < CACHED_MS)
+	if (clock_ms() - atomic_load(filled) < CACHED_MS)
 		return false;
 	pthread_mutex_lock(&gs->uncache_lock);
 	if (atomic_load(filled) != FILLED_NOT) {
@@ -346,16 +337,6 @@ static bool uncached(struct fs_grant *g)
 	}
 	pthread_mutex_unlock(&gs->uncache_lock);
 	return atomic_load(filled) == FILLED_NOT;
-}
-
-static uint64_t size_of_file(struct inode *ip)
-{
-	uint64_t size;
-
-	inode_lock_shared(ip);
-	size = ip->core.size;
-	inode_unlock(ip);
-	return size;
 }
 
 /* One unit, or the larger entry that it is in. What `stop` is then: DIRECT_MORE to go on. */
@@ -378,7 +359,7 @@ static int fault_one(struct fs_area *area, struct direct_fault *a, uint64_t base
 		if (result & DAX_HWPOISON)
 			return answer_add(a, &lost) ? DIRECT_MORE : DIRECT_AGAIN;
 		if (result & DAX_SIGBUS)
-			return f.index << shift >= size_of_file(area->grant->ip) ? DIRECT_EOF : DIRECT_NOSPC;
+			return f.index << shift >= inode_size(area->grant->ip) ? DIRECT_EOF : DIRECT_NOSPC;
 	}
 	return a->next == was ? DIRECT_AGAIN : DIRECT_MORE;
 }
@@ -435,7 +416,7 @@ void fs_grants_filled(struct fs_file *f)
 {
 	struct dax_mapping *m;
 
-	atomic_store(&f->ip->filled, now_ms());
+	atomic_store(&f->ip->filled, clock_ms());
 	m = atomic_load(&f->ip->mapping);
 	if (m)
 		dax_unmap_range(m, 0, UINT64_MAX, false);

@@ -99,8 +99,8 @@ void area_end(struct fs_area *area, bool keep);
 
 /* ---- grants_revoke.c --------------------------------------------------------------------------------------- */
 
-/* revoke_post - tell the client. -EINPROGRESS; 0: it need not be told. lock held. */
-int revoke_post(struct fs_area *area, uint64_t index, uint64_t count, uint32_t flags);
+/* revoke_post - tell the client, who answers or does not. lock held. */
+void revoke_post(struct fs_area *area, uint64_t index, uint64_t count, uint32_t flags);
 
 /* revoke_forget - of an area that ends: nobody answers for it any more. lock held. */
 void revoke_forget(struct fs_area *area);

@@ -18,14 +18,14 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "dax/entry.h"
+#include "util/clock.h"
 #include "util/fault.h"
 #include "util/log.h"
 
-#define ANSWER_US	200	/* between looks, while an answer is due that no futex tells of */
+#define ANSWER_US	200	/* between looks, while an answer is due */
 #define SURVIVOR_MS	100	/* between looks at the lock bytes of those that outlived their handles */
 
 /* ---- The page ---------------------------------------------------------------------------------------------- */
@@ -76,35 +76,27 @@ static int page_fill(struct fs_grant *g, const struct fs_cred *cred)
 	return page_own(g->page_fd, cred);
 }
 
-/* Pages lie beside the pool's other shared memory; without that there are none. */
-static int page_dir(const struct fs *fs, char *dir, size_t size)
+/* Pages lie beside the pool's other shared memory, UUID.grant-NUMBER; without that there are none. */
+static void page_prefix(const struct fs *fs, char prefix[DAX_SHM_NAME])
 {
-	if (!fs->options.shm)
-		return -EOPNOTSUPP;
-	if (!fs->options.shm_dir)
-		return dax_shm_default_dir(dir, size) ? -EOPNOTSUPP : 0;
-	return snprintf(dir, size, "%s", fs->options.shm_dir) < (int)size ? 0 : -ENAMETOOLONG;
-}
-
-static void page_prefix(const struct fs *fs, char prefix[32])
-{
-	const uint8_t *u = fs->pool.super.uuid;
-
-	snprintf(prefix, 32, "%02x%02x%02x%02x%02x%02x%02x%02x.grant-", u[0], u[1], u[2], u[3], u[4], u[5], u[6], u[7]);
+	dax_shm_name(prefix, fs->pool.super.uuid, "grant-");
 }
 
 int page_make(struct fs_grant *g, const struct fs_cred *cred)
 {
-	char dir[DIRECT_PATH / 2], prefix[32];
-	int rc = page_dir(g->fs, dir, sizeof(dir));
+	const char *dir = dax_shm_dir(g->fs->shm);
+	char prefix[DAX_SHM_NAME];
+	int rc;
 
-	if (rc)
-		return rc;
+	if (!dir)
+		return -EOPNOTSUPP;
 	page_prefix(g->fs, prefix);
-	snprintf(g->page_path, sizeof(g->page_path), "%s/%s%llx", dir, prefix, (unsigned long long)g->name.number);
+	if (snprintf(g->page_path, sizeof(g->page_path), "%s/%s%llx", dir, prefix, (unsigned long long)g->name.number) >=
+	    (int)sizeof(g->page_path))
+		return -EOPNOTSUPP;
 	g->page_fd = open(g->page_path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (g->page_fd < 0)
-		return errno == EACCES || errno == ENOENT || errno == EROFS ? -EOPNOTSUPP : -errno;
+		return -errno;
 	rc = page_fill(g, cred);
 	if (rc)
 		page_remove(g);
@@ -125,14 +117,12 @@ void page_remove(struct fs_grant *g)
 
 void pages_clean(const struct fs *fs)
 {
-	char dir[DIRECT_PATH / 2], prefix[32];
+	const char *dir = dax_shm_dir(fs->shm);
+	DIR *d = dir ? opendir(dir) : NULL;
+	char prefix[DAX_SHM_NAME];
 	struct dirent *e;
-	DIR *d;
 
-	if (page_dir(fs, dir, sizeof(dir)))
-		return;
 	page_prefix(fs, prefix);
-	d = opendir(dir);
 	while (d && (e = readdir(d)) != NULL)
 		if (strncmp(e->d_name, prefix, strlen(prefix)) == 0)
 			unlinkat(dirfd(d), e->d_name, 0);
@@ -166,12 +156,12 @@ static void page_post(struct fs_grant *g, const struct direct_revoke *r)
 		page_write(g, offsetof(struct direct_page, revoke[posted % DIRECT_REVOKES]), r, sizeof(*r));
 	else
 		page_write(g, offsetof(struct direct_page, all), &posted, sizeof(posted));
-	atomic_thread_fence(memory_order_release);
+	atomic_thread_fence(memory_order_release);	/* the kernel copies with plain stores */
 	page_write(g, offsetof(struct direct_page, posted), &posted, sizeof(posted));
 	futex_wake(&g->page->posted);
 }
 
-int revoke_post(struct fs_area *area, uint64_t index, uint64_t count, uint32_t flags)
+void revoke_post(struct fs_area *area, uint64_t index, uint64_t count, uint32_t flags)
 {
 	struct fs_grant *g = area->grant;
 	unsigned int shift = unit_shift(g->mapping);
@@ -187,12 +177,11 @@ int revoke_post(struct fs_area *area, uint64_t index, uint64_t count, uint32_t f
 	g->posted++;
 	page_post(g, &r);
 	if (!w)
-		return -EINPROGRESS;
+		return;
 	*w = (struct fs_revoke){ .area = area, .index = index, .count = count, .number = g->posted };
 	if (list_empty(&g->revokes))
 		set_due(g, true);
 	list_add_tail(&w->link, &g->revokes);
-	return -EINPROGRESS;
 }
 
 static void revoke_free(struct fs_grant *g, struct fs_revoke *w)
@@ -292,12 +281,8 @@ static void look_at_survivors(struct fs_grants *gs)
 
 static void sleep_for(struct fs_grants *gs, uint64_t us)
 {
-	struct timespec until;
+	struct timespec until = clock_after(us);
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_nsec += (long)(us * 1000);
-	until.tv_sec += until.tv_nsec / 1000000000;
-	until.tv_nsec %= 1000000000;
 	pthread_cond_timedwait(&gs->work, &gs->lock, &until);
 }
 
