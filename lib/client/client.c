@@ -8,11 +8,11 @@
 #include <limits.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "client/mm.h"
 #include "util/clock.h"
 #include "util/fault.h"
 
@@ -39,7 +39,7 @@ static int map_nothing(void)
 
 	if (fd < 0)
 		return -errno;
-	at = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	at = mm_mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	close(fd);
 	if (at == MAP_FAILED)
 		return -ENOMEM;

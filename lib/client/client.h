@@ -69,6 +69,7 @@ struct grant {
 	struct list	 maps;		/* [lock] */
 	unsigned int	 users;		/* maps, and who is about to make one. [making] */
 	bool		 write;		/* constant */
+	int		 mode;		/* O_RDWR, O_RDONLY: as the descriptor that it was made by. Constant */
 	struct desc	 handle;	/* the FUSE handle. Constant, until the last user goes */
 
 	/* [making; and lock, to change it] What there is with the daemon; page NULL: no direct access. */
@@ -137,7 +138,8 @@ void desc_close(struct desc *d);
 
 /*
  * grant_get - the grant of the file that `fd` is open on, made if need be; also one without direct access, which then
- * says why. Caller holds client.working, and gives it back with grant_put(). -EOPNOTSUPP: no file of inodax.
+ * says why. Maps for loads alone have a handle for stores too where `fd` is open for them: mprotect(2) may add the
+ * right. Caller holds client.working, and gives it back with grant_put(). -EOPNOTSUPP: no file of inodax.
  */
 int grant_get(int fd, bool write, struct grant **out);
 void grant_put(struct grant *g);
@@ -150,7 +152,7 @@ void grant_retry(struct grant *g);
  * on failure g->again and g->reason say what comes of it. -ENOTTY, -ENOSYS: the filesystem knows of no such thing.
  * grant_disconnect - the end of that. Caller holds client.making; nobody else uses a grant that is opened.
  */
-int grant_open(int fd, const struct stat *st, bool write, struct grant **out);
+int grant_open(int fd, const struct stat *st, bool write, int mode, struct grant **out);
 int grant_connect(struct grant *g);
 void grant_disconnect(struct grant *g);
 void grant_close(struct grant *g);
@@ -166,8 +168,8 @@ bool grant_behind(const struct grant *g);
 /* map_place - find room for range and guard page, map the file there, and the spare. Sets base and spare. -errno. */
 int map_place(struct inodax_map *m);
 
-/* map_displace - unmap all but the guard page. map_unguard - that. */
-void map_displace(struct inodax_map *m);
+/* map_displace - unmap the spare, and the range but where it is to be kept. map_unguard - the guard page. */
+void map_displace(struct inodax_map *m, bool keep);
 void map_unguard(struct inodax_map *m);
 
 /*
@@ -181,6 +183,14 @@ int map_cover(struct inodax_map *m, uint64_t offset, uint64_t length, const char
  * claimed the map and holds client.working. On failure it has the old one.
  */
 int map_move(struct inodax_map *m, struct grant *to);
+
+/* ---- map.c ------------------------------------------------------------------------------------------------ */
+
+/*
+ * map_detach - the end of a map whose range stays mapped as mmap(2) does it, without direct access: from then on it is
+ * the caller's alone. -ENOMEM: nothing changed, or some of it is cached now; the map is there.
+ */
+int map_detach(struct inodax_map *m);
 
 /* ---- resolve.c -------------------------------------------------------------------------------------------- */
 

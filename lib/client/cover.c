@@ -10,9 +10,9 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 
 #include "client/inodax.h"
+#include "client/mm.h"
 
 #define SIZE_2M		(1ULL << 21)
 #define SIZE_1G		(1ULL << 30)
@@ -36,15 +36,15 @@ static uint64_t alignment(const struct inodax_map *m)
 static int reserve(struct inodax_map *m)
 {
 	uint64_t align = alignment(m), need = m->length + PAGE, size = need + align - PAGE, lead;
-	char *at = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	char *at = mm_mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	if (at == MAP_FAILED)
 		return -ENOMEM;
 	lead = (m->start - (uintptr_t)at) & (align - 1);
 	if (lead)
-		munmap(at, lead);
+		mm_munmap(at, lead);
 	if (size > lead + need)
-		munmap(at + lead + need, size - lead - need);
+		mm_munmap(at + lead + need, size - lead - need);
 	m->base = at + lead;
 	return 0;
 }
@@ -56,14 +56,14 @@ static int map_handle(struct inodax_map *m, const struct grant *g, char *at, cha
 
 	if (fd < 0)
 		return fd;
-	at = mmap(at, m->length, protection(m), MAP_SHARED | fixed, fd, (off_t)m->start);
+	at = mm_mmap(at, m->length, protection(m), MAP_SHARED | fixed, fd, (off_t)m->start);
 	if (at == MAP_FAILED)
 		return errno == ENODEV ? -EOPNOTSUPP : -errno;
-	if (mmap(m->base + m->length, PAGE, PROT_NONE, MAP_PRIVATE | MAP_FIXED, fd, 0) == MAP_FAILED) {
+	if (mm_mmap(m->base + m->length, PAGE, PROT_NONE, MAP_PRIVATE | MAP_FIXED, fd, 0) == MAP_FAILED) {
 		int rc = -errno;
 
 		if (!fixed)
-			munmap(at, m->length);
+			mm_munmap(at, m->length);
 		return rc;
 	}
 	*out = at;
@@ -79,32 +79,33 @@ int map_place(struct inodax_map *m)
 		return rc;
 	rc = map_handle(m, m->grant, m->base, &m->base);
 	if (!rc)
-		at = mremap(m->base, 0, m->length, MREMAP_MAYMOVE);
+		at = mm_mremap(m->base, 0, m->length, MREMAP_MAYMOVE, NULL);
 	if (!rc && at == MAP_FAILED)
 		rc = -errno;
 	if (rc)
-		munmap(m->base, m->length + PAGE);
+		mm_munmap(m->base, m->length + PAGE);
 	else
 		m->spare = at;
 	return rc;
 }
 
-void map_displace(struct inodax_map *m)
+void map_displace(struct inodax_map *m, bool keep)
 {
-	munmap(m->base, m->length);
-	munmap(m->spare, m->length);
+	if (!keep)
+		mm_munmap(m->base, m->length);
+	mm_munmap(m->spare, m->length);
 }
 
 void map_unguard(struct inodax_map *m)
 {
-	munmap(m->base + m->length, PAGE);
+	mm_munmap(m->base + m->length, PAGE);
 }
 
 /* ---- The cached mapping ----------------------------------------------------------------------------------- */
 
 static int put_spare(struct inodax_map *m, uint64_t offset, uint64_t length)
 {
-	void *at = mremap(m->spare + offset, 0, length, MREMAP_MAYMOVE | MREMAP_FIXED, m->base + offset);
+	void *at = mm_mremap(m->spare + offset, 0, length, MREMAP_MAYMOVE | MREMAP_FIXED, m->base + offset);
 
 	return at == MAP_FAILED ? -errno : 0;
 }
@@ -116,7 +117,7 @@ static int put_handle(struct inodax_map *m, uint64_t offset, uint64_t length)
 
 	if (fd < 0)
 		return fd;
-	if (mmap(m->base + offset, length, protection(m), MAP_SHARED | MAP_FIXED, fd, (off_t)(m->start + offset)) ==
+	if (mm_mmap(m->base + offset, length, protection(m), MAP_SHARED | MAP_FIXED, fd, (off_t)(m->start + offset)) ==
 	    MAP_FAILED)
 		return -errno;
 	return 0;
@@ -198,7 +199,7 @@ int map_move(struct inodax_map *m, struct grant *to)
 	list_add_tail(&m->node, &to->maps);
 	pthread_mutex_unlock(&client.lock);
 	(void)put_spare(m, 0, m->length);	/* else the old handle stays, and what it had */
-	munmap(before, m->length);
+	mm_munmap(before, m->length);
 	grant_put(from);
 	return 0;
 }

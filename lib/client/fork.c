@@ -10,7 +10,8 @@
 
 #include <signal.h>
 #include <stddef.h>
-#include <sys/mman.h>
+
+#include "client/mm.h"
 
 /* Of the thread that forks. [client.working, exclusively] */
 static sigset_t mask;
@@ -54,7 +55,7 @@ static void leave_to_parent(struct grant *g)
 	}
 	g->stale = g->page || g->again;
 	if (g->page)
-		munmap(g->page, DIRECT_PAGE_BYTES);
+		mm_munmap(g->page, DIRECT_PAGE_BYTES);
 	g->page = NULL;
 	desc_close(&g->pool);
 }

@@ -4,11 +4,12 @@
 #include "client/client.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
 /* One that can be used: a stale one is left to the maps that it has. Caller holds client.making. */
-static struct grant *find(const struct stat *st, bool write)
+static struct grant *find(const struct stat *st, bool write, int mode)
 {
 	struct grant *found = NULL;
 	struct list *at;
@@ -17,17 +18,18 @@ static struct grant *find(const struct stat *st, bool write)
 	list_for_each(at, &client.grants) {
 		struct grant *g = list_entry(at, struct grant, node);
 
-		if (g->handle.dev == st->st_dev && g->handle.ino == st->st_ino && g->write == write && !g->stale)
+		if (g->handle.dev == st->st_dev && g->handle.ino == st->st_ino && g->write == write &&
+		    g->mode == mode && !g->stale)
 			found = g;
 	}
 	pthread_mutex_unlock(&client.lock);
 	return found && desc_fd(&found->handle) >= 0 ? found : NULL;
 }
 
-static int make(int fd, const struct stat *st, bool write, struct grant **out)
+static int make(int fd, const struct stat *st, bool write, int mode, struct grant **out)
 {
 	struct grant *g;
-	int rc = grant_open(fd, st, write, &g);
+	int rc = grant_open(fd, st, write, mode, &g);
 
 	if (rc)
 		return rc;
@@ -45,17 +47,18 @@ static int make(int fd, const struct stat *st, bool write, struct grant **out)
 
 int grant_get(int fd, bool write, struct grant **out)
 {
+	int mode = fcntl(fd, F_GETFL), rc = 0;
 	struct stat st;
-	int rc = 0;
 
-	if (fstat(fd, &st))
+	if (mode < 0 || fstat(fd, &st))
 		return -errno;
+	mode &= O_ACCMODE;
 	if (!S_ISREG(st.st_mode))
 		return -EOPNOTSUPP;
 	pthread_mutex_lock(&client.making);
-	*out = find(&st, write);
+	*out = find(&st, write, mode);
 	if (!*out)
-		rc = make(fd, &st, write, out);
+		rc = make(fd, &st, write, mode, out);
 	if (!rc)
 		(*out)->users++;
 	pthread_mutex_unlock(&client.making);

@@ -12,10 +12,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "client/mm.h"
 #include "format.h"
 #include "util/fault.h"
 
@@ -31,14 +31,16 @@ static int reopen(int fd, int flags)
 	return fd < 0 ? -errno : fd;
 }
 
-int grant_open(int fd, const struct stat *st, bool write, struct grant **out)
+int grant_open(int fd, const struct stat *st, bool write, int mode, struct grant **out)
 {
 	struct grant *g = fault(FAULT_ALLOC) ? NULL : calloc(1, sizeof(*g));
 	int handle;
 
 	if (!g)
 		return -ENOMEM;
-	handle = reopen(fd, write ? O_RDWR : O_RDONLY);
+	handle = reopen(fd, mode);
+	if (handle < 0 && mode == O_RDWR && !write)
+		handle = reopen(fd, O_RDONLY);
 	if (handle < 0) {
 		free(g);
 		return handle;
@@ -50,6 +52,7 @@ int grant_open(int fd, const struct stat *st, bool write, struct grant **out)
 	g->pool.fd = -1;
 	g->unit = PAGE;
 	g->write = write;
+	g->mode = mode;
 	*out = g;
 	return 0;
 }
@@ -91,13 +94,13 @@ static int refuse(struct grant *g, int rc, bool again, const char *what)
 
 static int check_magic(int fd, uint64_t unit)
 {
-	void *at = mmap(NULL, unit, PROT_READ, MAP_SHARED, fd, 0);
+	void *at = mm_mmap(NULL, unit, PROT_READ, MAP_SHARED, fd, 0);
 	int rc;
 
 	if (at == MAP_FAILED)
 		return -errno;
 	rc = memcmp(at, SUPER_MAGIC, sizeof(((struct disk_super *)0)->magic)) ? -EMEDIUMTYPE : 0;
-	munmap(at, unit);
+	mm_munmap(at, unit);
 	return rc;
 }
 
@@ -148,12 +151,12 @@ static int map_page(const char *path, struct direct_page **out)
 	else if (!S_ISREG(st.st_mode) || st.st_size < (off_t)DIRECT_PAGE_BYTES)
 		rc = -EPROTO;
 	else
-		page = mmap(NULL, DIRECT_PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+		page = mm_mmap(NULL, DIRECT_PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (!rc && page == MAP_FAILED)
 		rc = -errno;
 	close(fd);
 	if (!rc && (page->magic != DIRECT_PAGE_MAGIC || page->version != DIRECT_VERSION)) {
-		munmap(page, DIRECT_PAGE_BYTES);
+		mm_munmap(page, DIRECT_PAGE_BYTES);
 		rc = -EPROTO;
 	}
 	if (!rc)
@@ -246,6 +249,6 @@ void grant_disconnect(struct grant *g)
 	g->page = NULL;
 	g->pool.fd = -1;
 	pthread_mutex_unlock(&client.lock);
-	munmap(page, DIRECT_PAGE_BYTES);
+	mm_munmap(page, DIRECT_PAGE_BYTES);
 	desc_close(&pool);
 }

@@ -9,10 +9,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "client/inodax.h"
+#include "client/mm.h"
 #include "util/fault.h"
 
 #define MAP_FLAGS	(INODAX_MAP_WRITE | INODAX_MAP_REQUIRE)
@@ -123,27 +123,59 @@ static bool some_cached(struct inodax_map *m)
 
 /*
  * Caller has claimed it. Out of the list and out of the address space are one step: a revocation in between would be
- * answered without being done. The references go when nothing is mapped, the handle after them.
+ * answered without being done. The references go when nothing is mapped, the handle after them. `keep`: the cached
+ * mapping stays, and the handle with it; -ENOMEM when it cannot be put there.
  */
-static void delete(struct inodax_map *m)
+static int delete(struct inodax_map *m, bool keep)
 {
 	struct direct_unmap u = { .offset = m->start, .length = m->length, .area = m->area };
 	bool tell;
+	int rc = 0;
 
 	pthread_rwlock_rdlock(&client.working);
 	u.name = m->grant->name;
 	pthread_mutex_lock(&client.lock);
 	tell = m->placed;
-	map_displace(m);
-	list_del(&m->node);
+	if (keep)
+		rc = map_cover(m, 0, m->length, NULL);
+	if (!rc) {
+		map_displace(m, keep);
+		list_del(&m->node);
+	}
 	pthread_mutex_unlock(&client.lock);
-	if (tell)
-		(void)grant_ioctl(m->grant, DIRECT_IOC_UNMAP, &u);
-	map_unguard(m);
-	grant_put(m->grant);
+	if (!rc) {
+		if (tell)
+			(void)grant_ioctl(m->grant, DIRECT_IOC_UNMAP, &u);
+		map_unguard(m);
+		grant_put(m->grant);
+	}
 	pthread_rwlock_unlock(&client.working);
+	if (rc)
+		return rc;
 	pieces_fini(&m->pieces);
 	free(m);
+	return 0;
+}
+
+static void claim(struct inodax_map *m)
+{
+	(void)client_enter();	/* without threads a map can go all the same */
+	pthread_mutex_lock(&client.lock);
+	while (m->claimed)
+		pthread_cond_wait(&client.changed, &client.lock);
+	m->claimed = true;
+	pthread_mutex_unlock(&client.lock);
+}
+
+int map_detach(struct inodax_map *m)
+{
+	int rc;
+
+	claim(m);
+	rc = delete(m, true);
+	if (rc)
+		map_release(m, 0);
+	return rc;
 }
 
 /* ---- The calls -------------------------------------------------------------------------------------------- */
@@ -161,7 +193,7 @@ int inodax_map(int fd, uint64_t offset, size_t length, unsigned int flags, struc
 		return rc;
 	rc = resolve(m);
 	if (flags & INODAX_MAP_REQUIRE && some_cached(m)) {
-		delete(m);
+		(void)delete(m, false);
 		return -EOPNOTSUPP;
 	}
 	map_release(m, rc);
@@ -176,14 +208,8 @@ void *inodax_map_address(const struct inodax_map *m)
 
 int inodax_unmap(struct inodax_map *m)
 {
-	(void)client_enter();	/* without threads a map can go all the same */
-	pthread_mutex_lock(&client.lock);
-	while (m->claimed)
-		pthread_cond_wait(&client.changed, &client.lock);
-	m->claimed = true;
-	pthread_mutex_unlock(&client.lock);
-	delete(m);
-	return 0;
+	claim(m);
+	return delete(m, false);
 }
 
 static bool within(const struct inodax_map *m, size_t offset, size_t length)
@@ -201,7 +227,7 @@ int inodax_sync(struct inodax_map *m, size_t offset, size_t length)
 	(void)client_enter();
 	pthread_rwlock_rdlock(&client.working);
 	fd = desc_fd(&m->grant->handle);
-	rc = fd < 0 ? msync(m->spare, m->length, MS_SYNC) : fsync(fd);
+	rc = fd < 0 ? mm_msync(m->spare, m->length, MS_SYNC) : fsync(fd);
 	rc = rc ? -errno : 0;
 	pthread_rwlock_unlock(&client.working);
 	return rc;

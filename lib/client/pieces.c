@@ -2,8 +2,8 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/mman.h>
 
+#include "client/mm.h"
 #include "util/fault.h"
 
 #define FIRST_BYTES	4096U
@@ -23,7 +23,7 @@ int pieces_init(struct pieces *p, const struct piece *whole)
 	void *at = MAP_FAILED;
 
 	if (!fault(FAULT_ALLOC))
-		at = mmap(NULL, FIRST_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		at = mm_mmap(NULL, FIRST_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (at == MAP_FAILED)
 		return -ENOMEM;
 	p->piece = at;
@@ -37,7 +37,7 @@ int pieces_init(struct pieces *p, const struct piece *whole)
 void pieces_fini(struct pieces *p)
 {
 	if (p->piece)
-		munmap(p->piece, p->room * sizeof(*p->piece));
+		mm_munmap(p->piece, p->room * sizeof(*p->piece));
 	*p = (struct pieces){ NULL, 0, 0 };
 }
 
@@ -49,7 +49,7 @@ static int make_room(struct pieces *p, size_t count)
 	if (count <= p->room)
 		return 0;
 	if (!fault(FAULT_ALLOC))
-		at = mremap(p->piece, bytes, 2 * bytes, MREMAP_MAYMOVE);
+		at = mm_mremap(p->piece, bytes, 2 * bytes, MREMAP_MAYMOVE, NULL);
 	if (at == MAP_FAILED)
 		return -ENOMEM;
 	p->piece = at;

@@ -11,9 +11,9 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 
 #include "client/inodax.h"
+#include "client/mm.h"
 #include "util/fault.h"
 
 #define AGAIN_MS	10U		/* until a revocation elsewhere may have been answered */
@@ -113,20 +113,20 @@ static void *map_extent(const struct inodax_map *m, const struct direct_extent *
 
 	switch (e->type) {
 	case DIRECT_POOL:
-		return mmap(at, e->length, m->write ? PROT_READ | PROT_WRITE : PROT_READ,
+		return mm_mmap(at, e->length, m->write ? PROT_READ | PROT_WRITE : PROT_READ,
 			    MAP_FIXED | (g->sync ? MAP_SHARED_VALIDATE | MAP_SYNC : MAP_SHARED), g->pool.fd,
 			    (off_t)e->addr);
 	case DIRECT_ZERO:
-		return mmap(at, e->length, PROT_READ, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		return mm_mmap(at, e->length, PROT_READ, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	default:
-		return mremap(client.nothing, 0, e->length, MREMAP_MAYMOVE | MREMAP_FIXED, at);
+		return mm_mremap(client.nothing, 0, e->length, MREMAP_MAYMOVE | MREMAP_FIXED, at);
 	}
 }
 
 /* No other process ever has it: see fork.c. */
 static int map_alone(const struct inodax_map *m, const struct direct_extent *e, void *at)
 {
-	if (map_extent(m, e, at) == MAP_FAILED || madvise(at, e->length, MADV_DONTFORK))
+	if (map_extent(m, e, at) == MAP_FAILED || mm_madvise(at, e->length, MADV_DONTFORK))
 		return -errno;
 	return 0;
 }

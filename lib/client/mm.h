@@ -1,0 +1,41 @@
+/*
+ * The address space, as the kernel has it. The library may be loaded with another that stands in for mmap(2) and its
+ * kin (lib/preload): what is done here is not for that one to see.
+ */
+#ifndef CLIENT_MM_H
+#define CLIENT_MM_H
+
+#include <stddef.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+/* Each as the call of its name: MAP_FAILED or -1, and errno. */
+
+static inline void *mm_mmap(void *at, size_t length, int prot, int flags, int fd, off_t offset)
+{
+	return (void *)syscall(SYS_mmap, at, length, (long)prot, (long)flags, (long)fd, offset);	/* MAP_FAILED is -1 */
+}
+
+static inline int mm_munmap(void *at, size_t length)
+{
+	return (int)syscall(SYS_munmap, at, length);
+}
+
+static inline void *mm_mremap(void *from, size_t old_length, size_t length, int flags, void *to)
+{
+	return (void *)syscall(SYS_mremap, from, old_length, length, (long)flags, to);
+}
+
+static inline int mm_madvise(void *at, size_t length, int advice)
+{
+	return (int)syscall(SYS_madvise, at, length, (long)advice);
+}
+
+static inline int mm_msync(void *at, size_t length, int flags)
+{
+	return (int)syscall(SYS_msync, at, length, (long)flags);
+}
+
+#endif
