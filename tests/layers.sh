@@ -28,13 +28,15 @@ allowed() {
 	lib/fs/*)	echo '(util|pmem|meta|dax|fs)/.*|format\.h|direct\.h' ;;
 	lib/check/*)	echo '(util|pmem|meta|check)/.*|format\.h' ;;
 	lib/client/*)	echo "(util|pmem|client)/.*|format\.h|direct\.h|inodax\.h|config\.h|$engine_headers" ;;
+	lib/preload/*)	echo '(util|preload)/.*|client/(client|mm)\.h|inodax\.h' ;;
 	lib/format.h)	echo 'util/le\.h' ;;
 	lib/direct.h)	echo '-' ;;
 	src/daemon/*)	echo '(util|daemon)/.*|fs/(fs|grants)\.h|direct\.h|meta/dir\.h|config\.h' ;;
 	src/mkfs/*)	echo '(util|mkfs)/.*|fs/fs\.h|meta/super\.h|pmem/region\.h|config\.h' ;;
 	src/fsck/*)	echo '(util|fsck)/.*|check/check\.h|pmem/region\.h|config\.h' ;;
 	src/ctl/*)	echo '(util|ctl)/.*|dax/(folio|grant|shm)\.h|inodax\.h|config\.h' ;;
-	src/bench/*)	echo '(util|bench)/.*|dax/pgmap\.h|bench\.h|config\.h' ;;
+	src/bench/*)	echo '(util|bench)/.*|dax/pgmap\.h|inodax\.h|bench\.h|config\.h' ;;
+	src/run/*)	echo 'run/.*|config\.h' ;;
 	*)		echo "no rule for $1 in tests/layers.sh" >&2; return 1 ;;
 	esac
 }

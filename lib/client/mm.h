@@ -33,6 +33,16 @@ static inline int mm_madvise(void *at, size_t length, int advice)
 	return (int)syscall(SYS_madvise, at, length, (long)advice);
 }
 
+static inline int mm_mprotect(void *at, size_t length, int prot)
+{
+	return (int)syscall(SYS_mprotect, at, length, (long)prot);
+}
+
+static inline int mm_pkey_mprotect(void *at, size_t length, int prot, int key)
+{
+	return (int)syscall(SYS_pkey_mprotect, at, length, (long)prot, (long)key);
+}
+
 static inline int mm_msync(void *at, size_t length, int flags)
 {
 	return (int)syscall(SYS_msync, at, length, (long)flags);

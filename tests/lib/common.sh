@@ -7,8 +7,8 @@
 #
 # What tests use:
 #	$dir $pool $mnt $log		scratch directory, pool, mount point, what the daemon said
-#	$inodax $mkfs $fsck $ctl	the programs; helper NAME gives one of tests/
-#	need PROGRAM..., need_root, need_fuse, need_inodax, need_private_mounts, scale QUICK NORMAL FULL
+#	$inodax $mkfs $fsck $ctl $run	the programs; helper NAME gives one of tests/
+#	need PROGRAM..., need_root, need_fuse, need_inodax, need_private_mounts, need_preload, scale QUICK NORMAL FULL
 #	step TEXT; skip REASON; fail TEXT; same TEXT FOUND WANTED; expect_error REGEX COMMAND...
 #	make_pool MIB [MKFS_OPTION...]; mount_pool [OPTIONS]; unmount_pool; kill_daemon; check_pool; finish
 #	counted FIELD		of all folios of the mount: refcount, mapcount, limbo ...; needs python3
@@ -45,6 +45,7 @@ export inodax=$top_builddir/inodax
 export mkfs=$top_builddir/mkfs.inodax
 export fsck=$top_builddir/fsck.inodax
 export ctl=$top_builddir/inodaxctl
+export run=$top_builddir/inodax-run
 
 # Words in the daemon's log that mean a bug of ours or damage, whatever the exit status.
 bad_words='[Aa]ssert|Sanitizer|runtime error|UNCLEAN|needs cleaning|BUG|double free|corrupt|error:'
@@ -116,6 +117,13 @@ need_fuse() {
 
 need_inodax() {
 	[ "$fstyp" = inodax ] || skip "tests inodax itself"
+}
+
+# Programs without a sanitizer do not load a library with one.
+need_preload() {
+	local library=$top_builddir/.libs/libinodax-preload.so
+	[ -e "$library" ] || fail "$library is not built"
+	! grep -q -a -E '__(asan|tsan)_init' "$library" || skip "$library has a sanitizer in it; other programs cannot load it"
 }
 
 need_private_mounts() {
