@@ -25,7 +25,7 @@ static void init(void)
 	where = value && *value ? value : NULL;
 }
 
-/* One write(2) each, so that lines of several processes do not mix. The file is opened anew: programs close descriptors. */
+/* One write(2) each: lines of several processes do not mix. The file is opened anew: programs close descriptors. */
 static void __attribute__((format(printf, 1, 2))) line(const char *format, ...)
 {
 	char text[LINE];

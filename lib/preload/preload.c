@@ -2,9 +2,9 @@
  * Stands in for mmap(2) and what else changes an address space, in programs that know nothing of inodax: shared maps of
  * its files become direct ones.
  *
- * What a program may do with a map and the library cannot (unmap a part of it, move it, give it other rights) is left to
- * the kernel: the map is detached first, which leaves the kernel's own mapping of the file in its place, and then the
- * call goes on as it was meant. That is right always, and slower from there on.
+ * What a program may do with a map and the library cannot (unmap a part of it, move it, give it other rights) is left
+ * to the kernel: the map is detached first, which leaves the kernel's own mapping of the file in its place, and then
+ * the call goes on as it was meant. That is right always, and slower from there on.
  *
  * Each call is split at the ends of direct maps; what lies between them goes to the kernel as it is. A range that
  * several threads change at once is theirs to order, as without inodax.
@@ -26,7 +26,7 @@
 
 #define EXPORT	__attribute__((visibility("default")))
 
-/* A program's call over [from, to), rounded as the kernel does; false: nothing for us, or nothing the kernel would take. */
+/* A program's call is over [from, to), rounded as the kernel does; false: over nothing, or nothing it would take. */
 static bool span(const void *at, size_t length, uintptr_t *from, uintptr_t *to)
 {
 	*from = (uintptr_t)at;

@@ -22,8 +22,8 @@ struct range {
 int table_insert(const struct range *r);
 
 /*
- * table_next - the first range that has something in common with [from, to), and is from now on in use by the caller, who
- * gives it back with table_put(). false: there is none. Costs one load while the table is empty.
+ * table_next - the first range that has something in common with [from, to), and is from now on in use by the caller,
+ * who gives it back with table_put(). false: there is none. Costs one load while the table is empty.
  */
 bool table_next(uintptr_t from, uintptr_t to, struct range *out);
 void table_put(const struct range *r);

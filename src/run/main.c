@@ -54,7 +54,7 @@ static bool library(char *path, size_t size)
 	return snprintf(path, size, "%s/" LIBRARY, PKGLIBDIR) < (int)size && access(path, R_OK) == 0;
 }
 
-/* Before all others that the environment names: one that stands in for mmap(2) too calls the next, this one the kernel. */
+/* Before all others in the environment: those that stand in for mmap(2) call libc, this one the kernel. */
 static int preload(const char *path)
 {
 	const char *others = getenv("LD_PRELOAD");
