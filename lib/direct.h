@@ -14,6 +14,8 @@
  *	FAULT	the next units of an area: where they lie in the pool. From the answer on they are referenced, once, however
  *		often they are asked for: an answer may be thrown away, and asked for again.
  *	UNMAP	the client has unmapped them.
+ *	PIN	the units of a range stay where they are, mapped or not, until
+ *	UNPIN	or the end of the grant.
  *
  * All but OPEN may come through any descriptor of the mount, and name the grant by number and token.
  *
@@ -21,13 +23,13 @@
  * (MADV_DONTFORK).
  *
  * Revocation goes through a page of the grant (struct direct_page), a file of its own that the client may write: the
- * daemon writes a record, counts `posted` up and wakes the futex; the client takes the range out of its address space and
- * counts `done` up to it; until then the record stays as it is, and when there is no room for another, `all` says so before
- * `posted` does. A client that does not within the mount's bound is not waited for; its references stay.
- * The client must be able to do that whatever the daemon is doing: mmap(2) of the file waits for locked and dirty pages of
- * it, and so for the daemon; mremap(2) of no bytes of a mapping that is there does not.
- * What an answer to FAULT gave is void when a revocation of the area was posted before the client mapped it: it looks
- * at `posted` after the answer, with a lock held that its revocations take too.
+ * daemon writes a record, counts `posted` up and wakes the futex; the client takes the range out of its address space
+ * and counts `done` up to it; until then the record stays as it is, and when there is no room for another, `all` says
+ * so before `posted` does. A client that does not within the mount's bound is not waited for; its references stay. The
+ * client must be able to do that whatever the daemon is doing: mmap(2) of the file waits for locked and dirty pages of
+ * it, and so for the daemon; mremap(2) of no bytes of a mapping that is there does not. What an answer to FAULT gave is
+ * void when a revocation of the area was posted before the client mapped it: it looks at `posted` after the answer,
+ * with a lock held that its revocations take too.
  *
  * All numbers are in host byte order; offsets and lengths are bytes, multiples of the map unit but for the end of a
  * range, which may be anything in MAP. Structures have no holes. Neither side trusts what the other writes.
@@ -118,19 +120,37 @@ struct direct_unmap {
 	uint32_t		reserved;
 };
 
+struct direct_pin {
+	struct direct_name	name;
+	uint64_t		offset, length;	/* in the file */
+	uint32_t		flags;		/* DIRECT_WRITE: they will be stored to; holes are filled */
+	uint32_t		pin;		/* out: its number in the grant */
+	uint64_t		addr;		/* out: in the pool, of the first unit */
+};
+
+struct direct_unpin {
+	struct direct_name	name;
+	uint32_t		pin;
+	uint32_t		reserved;
+};
+
 #define DIRECT_IOC_OPEN		_IOWR('x', 0x40, struct direct_open)
 #define DIRECT_IOC_START	_IOW('x', 0x41, struct direct_start)
 #define DIRECT_IOC_MAP		_IOWR('x', 0x42, struct direct_map)
 #define DIRECT_IOC_FAULT	_IOWR('x', 0x43, struct direct_fault)
 #define DIRECT_IOC_UNMAP	_IOW('x', 0x44, struct direct_unmap)
+#define DIRECT_IOC_PIN		_IOWR('x', 0x45, struct direct_pin)
+#define DIRECT_IOC_UNPIN	_IOW('x', 0x46, struct direct_unpin)
 
 /*
  * Errors, of all: -ENOTTY the daemon gives no direct mappings (also: another filesystem). -EINVAL a field out of range.
  * -EACCES no such grant, or not its token; START: the byte of the pool is not locked. -EPROTO another version.
- * OPEN: -EBUSY the handle has a grant, it has one in its life; -EOPNOTSUPP not with this file (its use is cached, or no regular file) or
- * mount. MAP: -EFBIG more blocks would have to be allocated than the mount allows at once; -ENOSPC areas; -EBADF writable, of a
- * handle that was not opened for writing. -EROFS, -ENOMEM, -EIO as anywhere.
- * OPEN may be tried again on the same handle after -EOPNOTSUPP and -ENOMEM, and all others after -ENOMEM.
+ * OPEN: -EBUSY the handle has a grant, it has one in its life; -EOPNOTSUPP not with this file (its use is cached, or no
+ * regular file) or mount. MAP: -EFBIG more blocks would have to be allocated than the mount allows at once; -ENOSPC
+ * areas; -EBADF writable, of a handle that was not opened for writing. -EROFS, -ENOMEM, -EIO as anywhere. PIN: as MAP,
+ * and -EAGAIN not now (a revocation is on its way); -EOPNOTSUPP others use the page cache, or the mount has the
+ * kernel's rule against pins that last; -ENXIO beyond the end of the file; -ENODATA a hole, without DIRECT_WRITE. OPEN
+ * may be tried again on the same handle after -EOPNOTSUPP and -ENOMEM, and all others after -ENOMEM.
  */
 
 /* ---- The page of a grant ----------------------------------------------------------------------------------- */

@@ -9,6 +9,7 @@
  *	revoke.c	the threads that answer revocations
  *	fork.c		both sides of a fork
  *	map.c		the calls
+ *	pin.c		pins
  *
  * A map has in the address space, one after the other: its range, and a guard page, a private mapping of the file that
  * nobody can touch. What is mapped over the range comes and goes; the guard keeps the FUSE handle, with it the grant.
@@ -144,6 +145,12 @@ void desc_close(struct desc *d);
 int grant_get(int fd, bool write, struct grant **out);
 void grant_put(struct grant *g);
 
+/*
+ * grant_single - one with direct access that no map gets, for one user, who puts it. Caller holds client.working and
+ * making. Errors as of open(2) and direct.h.
+ */
+int grant_single(int fd, bool write, struct grant **out);
+
 /* grant_retry - ask again for direct access where that is worth it. Caller holds client.working. */
 void grant_retry(struct grant *g);
 
@@ -191,6 +198,9 @@ int map_move(struct inodax_map *m, struct grant *to);
  * the caller's alone. -ENOMEM: nothing changed, or some of it is cached now; the map is there.
  */
 int map_detach(struct inodax_map *m);
+
+/* map_has - is [offset, offset + length), from what the caller asked for, in the map? `offset` has to be, in any case. */
+bool map_has(const struct inodax_map *m, size_t offset, size_t length);
 
 /* ---- resolve.c -------------------------------------------------------------------------------------------- */
 

@@ -45,6 +45,32 @@ static int make(int fd, const struct stat *st, bool write, int mode, struct gran
 	return 0;
 }
 
+/* Stale from the start: nobody finds it. */
+int grant_single(int fd, bool write, struct grant **out)
+{
+	struct grant *g;
+	struct stat st;
+	int rc;
+
+	if (fstat(fd, &st))
+		return -errno;
+	rc = grant_open(fd, &st, write, write ? O_RDWR : O_RDONLY, &g);
+	if (rc)
+		return rc;
+	rc = grant_connect(g);
+	if (rc) {
+		grant_close(g);
+		return rc;
+	}
+	g->users = 1;
+	pthread_mutex_lock(&client.lock);
+	g->stale = true;
+	list_add_tail(&g->node, &client.grants);
+	pthread_mutex_unlock(&client.lock);
+	*out = g;
+	return 0;
+}
+
 int grant_get(int fd, bool write, struct grant **out)
 {
 	int mode = fcntl(fd, F_GETFL), rc = 0;

@@ -106,6 +106,39 @@ struct inodax_query {
  */
 int inodax_query(struct inodax_map *map, size_t offset, struct inodax_query *query);
 
+/*
+ * ---- Pins ------------------------------------------------------------------------------------------------------
+ *
+ * What is given to a device, or to the kernel for longer than a call (buffers registered with io_uring), is used
+ * without a look at page tables, and after munmap. A pin keeps the blocks of a range where they are: through
+ * inodax_unmap, close, unlink and all else, until inodax_unpin() or until nobody has the pin's handle. Who would take
+ * them from the file (truncate, punch) waits, until then or until a signal comes. A pin is of this process; a child of
+ * a fork has none.
+ */
+struct inodax_pin;
+
+/*
+ * inodax_pin - pin [offset, offset + length) of the map, bytes, widened to whole map units. Holes are allocated where
+ * the map is for stores. *out is the caller's until inodax_unpin(). Waits for revocations elsewhere, for five seconds
+ * at most.
+ *
+ * -EINVAL: not within the map. -EOPNOTSUPP: others use the file through the page cache now, or the mount has
+ * layout=kernel, where pins that last are refused as the kernel does. -ENODATA: a hole, in a map for loads. -ENXIO:
+ * beyond the end of the file. -EAGAIN: not in five seconds. -EBADF: the library's descriptor of the file was closed.
+ * -ENOSPC, -EFBIG, -EIO, -ENOMEM; others as of open(2).
+ */
+int inodax_pin(struct inodax_map *map, size_t offset, size_t length, struct inodax_pin **out);
+
+/*
+ * inodax_pin_fd - the handle of the pin, the library's. Whatever keeps it open (registered with an io_uring, sent to
+ * another process) keeps the pin when the process is gone without inodax_unpin(). -EBADF: somebody closed it; the pin
+ * is there nevertheless. -ECHILD: the pin is the parent's.
+ */
+int inodax_pin_fd(const struct inodax_pin *pin);
+
+/* inodax_unpin - let go, whoever has the handle, and free `pin`. Always 0. */
+int inodax_unpin(struct inodax_pin *pin);
+
 #ifdef __cplusplus
 }
 #endif

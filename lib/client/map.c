@@ -212,7 +212,7 @@ int inodax_unmap(struct inodax_map *m)
 	return delete(m, false);
 }
 
-static bool within(const struct inodax_map *m, size_t offset, size_t length)
+bool map_has(const struct inodax_map *m, size_t offset, size_t length)
 {
 	return offset < m->asked_length && length <= m->asked_length - offset;
 }
@@ -222,7 +222,7 @@ int inodax_sync(struct inodax_map *m, size_t offset, size_t length)
 {
 	int fd, rc;
 
-	if (!within(m, offset, length))
+	if (!map_has(m, offset, length))
 		return -EINVAL;
 	(void)client_enter();
 	pthread_rwlock_rdlock(&client.working);
@@ -239,7 +239,7 @@ int inodax_query(struct inodax_map *m, size_t offset, struct inodax_query *query
 	uint64_t first, end, limit = m->asked + m->asked_length;
 	const struct piece *at;
 
-	if (query->size < QUERY_SIZE_0 || !within(m, offset, 0))
+	if (query->size < QUERY_SIZE_0 || !map_has(m, offset, 0))
 		return -EINVAL;
 	(void)client_enter();
 	pthread_mutex_lock(&client.lock);

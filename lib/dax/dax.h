@@ -221,6 +221,9 @@ struct dax_pin {
 int dax_pin(struct dax_vma *vma, uint64_t index, uint64_t count, unsigned int flags, struct dax_pin *pin);
 void dax_unpin(struct dax_pin *pin);
 
+/* dax_pin_abandon - the references stay, recorded in the grant; the inode is not held for them any more. */
+void dax_pin_abandon(struct dax_pin *pin);
+
 /* ---- Inodes ---------------------------------------------------------------------------------------------- */
 
 struct dax_mapping {

@@ -17,8 +17,14 @@ static void unpin_run(void *arg, const struct grant_ref *ref)
 void dax_unpin(struct dax_pin *pin)
 {
 	grant_remove(pin->grant, GRANT_PIN, pin->area, pin->index, pin->count, 0, unpin_run, pin->dax->pgmap);
+	dax_pin_abandon(pin);
+}
+
+void dax_pin_abandon(struct dax_pin *pin)
+{
 	if (pin->mapping)
 		pin->mapping->ops->put(pin->mapping->host);
+	pin->mapping = NULL;
 }
 
 /* The unit that is mapped at `index`; it may be in the middle of a larger page-table entry. */

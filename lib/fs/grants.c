@@ -101,6 +101,7 @@ static void grant_end(struct fs_grant *g)
 
 		area_end(area, survives);
 	}
+	pins_end(g, survives);
 	if (g->list)
 		list_end(g->fs, g->list, g->name.number);
 	grant_free(g);
@@ -173,6 +174,7 @@ static struct fs_grant *grant_alloc(struct fs_file *f, const struct fs_cred *cre
 	pthread_mutex_init(&g->fault_lock, NULL);
 	pthread_mutex_init(&g->lock, NULL);
 	list_init(&g->areas);
+	list_init(&g->pins);
 	list_init(&g->revokes);
 	random_bytes(g->name.token, sizeof(g->name.token));
 	return g;
@@ -286,7 +288,8 @@ void grants_release(struct fs_file *f)
 
 /*
  * A list of a client that has outlived the daemon which knew it. Blocks that are nobody's any more - of a file that
- * had no name, or was cut - are free by the media: they are taken back before anybody else gets them, and wait in limbo.
+ * had no name, or was cut - are free by the media: they are taken back before anybody else gets them, and wait in
+ * limbo.
  */
 static void hold_blocks(void *arg, const struct grant_ref *ref)
 {

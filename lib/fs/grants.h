@@ -12,8 +12,8 @@
 #include "fs/fs.h"
 
 /*
- * fs_grant_open - the handle `f`, opened by the process `pid` of `cred`, gets a grant; it ends with fs_close(). The page
- * is made as a file that cred->uid owns.
+ * fs_grant_open - the handle `f`, opened by the process `pid` of `cred`, gets a grant; it ends with fs_close(). The
+ * page is made as a file that cred->uid owns.
  */
 int fs_grant_open(struct fs_file *f, const struct fs_cred *cred, int32_t pid, struct direct_open *open);
 
@@ -21,6 +21,8 @@ int fs_grant_start(struct fs *fs, const struct direct_start *start);
 int fs_grant_map(struct fs *fs, struct direct_map *map);
 int fs_grant_fault(struct fs *fs, struct direct_fault *fault);
 int fs_grant_unmap(struct fs *fs, const struct direct_unmap *unmap);
+int fs_grant_pin(struct fs *fs, struct direct_pin *pin);
+int fs_grant_unpin(struct fs *fs, const struct direct_unpin *unpin);
 
 /*
  * fs_grants_filled - the page cache is about to get bytes of the file: who maps it directly is told to map the file
@@ -30,8 +32,8 @@ int fs_grant_unmap(struct fs *fs, const struct direct_unmap *unmap);
 void fs_grants_filled(struct fs_file *f);
 
 /*
- * fs_grants_storing - is the inode mapped directly for stores: do its attributes change without a request? Takes no lock
- * of an inode, and may be called with one held.
+ * fs_grants_storing - is the inode mapped directly for stores: do its attributes change without a request? Takes no
+ * lock of an inode, and may be called with one held.
  */
 bool fs_grants_storing(struct fs *fs, uint64_t ino);
 

@@ -26,7 +26,7 @@
 #define FAULT_BYTES	(1ULL << 30)
 #define FAULT_TRIES	16	/* of one unit that is always in somebody's way */
 
-static unsigned int shift_of(const struct fs_grant *g)
+unsigned int grant_shift(const struct fs_grant *g)
 {
 	return pgmap_config(g->fs->dax.pgmap)->unit_shift;
 }
@@ -66,7 +66,7 @@ static bool answer_add(struct direct_fault *a, const struct direct_extent *x)
 static int insert(struct dax_vma *vma, uint64_t index, enum dax_size size, uint64_t unit, unsigned int flags)
 {
 	struct fs_grant *g = area_of(vma)->grant;
-	unsigned int shift = shift_of(g);
+	unsigned int shift = grant_shift(g);
 	uint64_t n = 1ULL << pgmap_order(g->fs->dax.pgmap, size), skip = (g->answer->next >> shift) - index;
 	struct direct_extent x = {
 		.offset = (index + skip) << shift, .length = (n - skip) << shift, .shift = dax_size_shift(size),
@@ -157,13 +157,12 @@ static void storing_ends(struct fs_grant *g)
 	atomic_fetch_sub(&g->fs->direct->storing, 1);
 }
 
-/* The next number that no area has. lock held. */
-static int area_number(struct fs_grant *g, uint32_t *number)
+int area_number(struct fs_grant *g, uint32_t *number)
 {
 	for (uint32_t i = 0; i <= GRANT_AREA_MAX; i++) {
 		uint32_t n = g->next_area++ & GRANT_AREA_MAX;
 
-		if (!area_find(g, n)) {
+		if (!area_find(g, n) && !pin_number_used(g, n)) {
 			*number = n;
 			return 0;
 		}
@@ -212,15 +211,24 @@ static int holes_allowed(const struct fs_grant *g, uint64_t offset, uint64_t len
 
 static bool range_ok(const struct fs_grant *g, uint64_t offset, uint64_t length)
 {
-	uint64_t unit = 1ULL << shift_of(g);
+	uint64_t unit = 1ULL << grant_shift(g);
 
 	return length && !(offset & (unit - 1)) && offset <= INT64_MAX && length <= (uint64_t)INT64_MAX - offset;
 }
 
-static int area_new(struct fs_grant *g, const struct direct_map *map, uint32_t *number)
+int area_check(const struct fs_grant *g, uint64_t offset, uint64_t length, uint32_t flags)
+{
+	if (!range_ok(g, offset, length) || (flags & ~DIRECT_WRITE))
+		return -EINVAL;
+	if (!(flags & DIRECT_WRITE))
+		return 0;
+	return g->writable ? holes_allowed(g, offset, length) : -EBADF;
+}
+
+int area_new(struct fs_grant *g, const struct direct_map *map, struct fs_area **out)
 {
 	struct fs_area *area = fault(FAULT_ALLOC) ? NULL : calloc(1, sizeof(*area));
-	unsigned int shift = shift_of(g);
+	unsigned int shift = grant_shift(g);
 	int rc;
 
 	if (!area)
@@ -240,15 +248,14 @@ static int area_new(struct fs_grant *g, const struct direct_map *map, uint32_t *
 		free(area);
 		return rc;
 	}
-	*number = area->dax.area;
+	*out = area;
 	dax_vma_attach(g->mapping, &area->dax);
 	if (area->write)
 		storing_begins(g);
 	return 0;
 }
 
-/* fault_lock held from here on, where it succeeds. */
-static int begin(struct fs *fs, const struct direct_name *name, struct fs_grant **out)
+int grant_begin(struct fs *fs, const struct direct_name *name, struct fs_grant **out)
 {
 	int rc = grant_get(fs, name, out);
 
@@ -262,7 +269,7 @@ static int begin(struct fs *fs, const struct direct_name *name, struct fs_grant 
 	return -EINVAL;
 }
 
-static int end(struct fs_grant *g, int rc)
+int grant_finish(struct fs_grant *g, int rc)
 {
 	pthread_mutex_unlock(&g->fault_lock);
 	grant_put(g);
@@ -271,18 +278,18 @@ static int end(struct fs_grant *g, int rc)
 
 int fs_grant_map(struct fs *fs, struct direct_map *map)
 {
+	struct fs_area *area;
 	struct fs_grant *g;
-	int rc = begin(fs, &map->name, &g);
+	int rc = grant_begin(fs, &map->name, &g);
 
 	if (rc)
 		return rc;
-	if (!range_ok(g, map->offset, map->length) || (map->flags & ~DIRECT_WRITE))
-		rc = -EINVAL;
-	else if (map->flags & DIRECT_WRITE)
-		rc = !g->writable ? -EBADF : holes_allowed(g, map->offset, map->length);
+	rc = area_check(g, map->offset, map->length, map->flags);
 	if (!rc)
-		rc = area_new(g, map, &map->area);
-	return end(g, rc);
+		rc = area_new(g, map, &area);
+	if (!rc)
+		map->area = area->dax.area;
+	return grant_finish(g, rc);
 }
 
 int fs_grant_unmap(struct fs *fs, const struct direct_unmap *unmap)
@@ -290,26 +297,26 @@ int fs_grant_unmap(struct fs *fs, const struct direct_unmap *unmap)
 	struct fs_area *area;
 	struct fs_grant *g;
 	uint64_t index, count;
-	int rc = begin(fs, &unmap->name, &g);
+	int rc = grant_begin(fs, &unmap->name, &g);
 
 	if (rc)
 		return rc;
 	area = area_find(g, unmap->area);
 	if (!area || !range_ok(g, unmap->offset, unmap->length))
-		return end(g, -EINVAL);
-	index = unmap->offset >> shift_of(g);
-	count = ((unmap->length - 1) >> shift_of(g)) + 1;
+		return grant_finish(g, -EINVAL);
+	index = unmap->offset >> grant_shift(g);
+	count = ((unmap->length - 1) >> grant_shift(g)) + 1;
 	if (index < area->dax.index || index - area->dax.index > area->dax.count - 1 ||
 	    count > area->dax.count - (index - area->dax.index))
-		return end(g, -EINVAL);
+		return grant_finish(g, -EINVAL);
 	if (index == area->dax.index && count == area->dax.count) {
 		area_end(area, false);
-		return end(g, 0);
+		return grant_finish(g, 0);
 	}
 	pthread_mutex_lock(&g->lock);
 	rc = (int)(dax_unmap(&area->dax, index, count) < 0 ? -ENOMEM : 0);
 	pthread_mutex_unlock(&g->lock);
-	return end(g, rc);
+	return grant_finish(g, rc);
 }
 
 /* ---- Faults ------------------------------------------------------------------------------------------------- */
@@ -342,7 +349,7 @@ static bool uncached(struct fs_grant *g)
 /* One unit, or the larger entry that it is in. What `stop` is then: DIRECT_MORE to go on. */
 static int fault_one(struct fs_area *area, struct direct_fault *a, uint64_t base, uint64_t end_offset)
 {
-	unsigned int shift = shift_of(area->grant), result;
+	unsigned int shift = grant_shift(area->grant), result;
 	uint64_t was = a->next, length = end_offset - base;
 	struct dax_fault f = {
 		.vma = &area->dax, .index = was >> shift, .address = a->address + (was - base), .start = a->address,
@@ -364,7 +371,7 @@ static int fault_one(struct fs_area *area, struct direct_fault *a, uint64_t base
 	return a->next == was ? DIRECT_AGAIN : DIRECT_MORE;
 }
 
-static int fault_range(struct fs_area *area, struct direct_fault *a)
+int area_fault(struct fs_area *area, struct direct_fault *a)
 {
 	uint64_t end_offset = a->offset + a->length, enough = a->offset + FAULT_BYTES;
 	unsigned int left = FAULT_UNITS;
@@ -392,22 +399,22 @@ int fs_grant_fault(struct fs *fs, struct direct_fault *a)
 	struct fs_area *area;
 	struct fs_grant *g;
 	uint64_t first, last;
-	int rc = begin(fs, &a->name, &g);
+	int rc = grant_begin(fs, &a->name, &g);
 
 	if (rc)
 		return rc;
 	area = area_find(g, a->area);
-	if (!area || !range_ok(g, a->offset, a->length) || (a->address & ((1ULL << shift_of(g)) - 1)) ||
+	if (!area || !range_ok(g, a->offset, a->length) || (a->address & ((1ULL << grant_shift(g)) - 1)) ||
 	    a->address > UINT64_MAX - a->length)
-		return end(g, -EINVAL);
-	first = a->offset >> shift_of(g);
-	last = (a->offset + a->length - 1) >> shift_of(g);
+		return grant_finish(g, -EINVAL);
+	first = a->offset >> grant_shift(g);
+	last = (a->offset + a->length - 1) >> grant_shift(g);
 	if (first < area->dax.index || last - area->dax.index >= area->dax.count)
-		return end(g, -EINVAL);
-	a->length = ((last + 1) << shift_of(g)) - a->offset;
+		return grant_finish(g, -EINVAL);
+	a->length = ((last + 1) << grant_shift(g)) - a->offset;
 	a->count = 0;
 	a->next = a->offset;
-	return end(g, fault_range(area, a));
+	return grant_finish(g, area_fault(area, a));
 }
 
 /* ---- The page cache ----------------------------------------------------------------------------------------- */

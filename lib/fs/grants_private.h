@@ -49,6 +49,7 @@ struct fs_grant {
 	pthread_mutex_t		 lock;		/* all below */
 	struct grant		*list;		/* NULL until it is started; set once, under fault_lock */
 	struct list		 areas;
+	struct list		 pins;
 	uint32_t		 next_area;
 	struct list		 revokes;	/* not answered, in order */
 	uint32_t		 posted, done;
@@ -94,8 +95,37 @@ void grant_put(struct fs_grant *g);
 
 /* ---- grants_map.c ------------------------------------------------------------------------------------------ */
 
+/* grant_shift - log2 of the map unit's bytes. */
+unsigned int grant_shift(const struct fs_grant *g);
+
+/*
+ * grant_begin - a request to a grant that is started: fault_lock is held from here on, where it succeeds. -EACCES,
+ * -EINVAL, -ENOTTY. grant_finish - its end; returns `rc`.
+ */
+int grant_begin(struct fs *fs, const struct direct_name *name, struct fs_grant **out);
+int grant_finish(struct fs_grant *g, int rc);
+
+/*
+ * area_check - may the range be mapped so? What MAP answers otherwise. area_new - an area of it; -ENOMEM, -ENOSPC. Both
+ * with fault_lock held. area_number - a number that neither an area nor a pin has; lock held. -ENOSPC.
+ */
+int area_check(const struct fs_grant *g, uint64_t offset, uint64_t length, uint32_t flags);
+int area_new(struct fs_grant *g, const struct direct_map *map, struct fs_area **out);
+int area_number(struct fs_grant *g, uint32_t *number);
+
+/* area_fault - the units from a->offset on, as FAULT answers; a->next is a->offset, a->count 0. fault_lock held. */
+int area_fault(struct fs_area *area, struct direct_fault *a);
+
 /* area_end - the client unmapped all of it, or is gone; `keep`: it maps it still. fault_lock held, lock not. */
 void area_end(struct fs_area *area, bool keep);
+
+/* ---- grants_pin.c ------------------------------------------------------------------------------------------ */
+
+/* pin_number_used - has a pin this number? lock held. */
+bool pin_number_used(struct fs_grant *g, uint32_t number);
+
+/* pins_end - the grant is gone; `keep`: somebody may use what they hold still. No lock held. */
+void pins_end(struct fs_grant *g, bool keep);
 
 /* ---- grants_revoke.c --------------------------------------------------------------------------------------- */
 

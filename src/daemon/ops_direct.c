@@ -18,6 +18,8 @@ union direct {
 	struct direct_map	map;
 	struct direct_fault	fault;
 	struct direct_unmap	unmap;
+	struct direct_pin	pin;
+	struct direct_unpin	unpin;
 };
 
 static int open_grant(fuse_req_t req, struct fuse_file_info *fi, struct direct_open *open)
@@ -42,6 +44,10 @@ static int answer(fuse_req_t req, unsigned int cmd, struct fuse_file_info *fi, u
 		return fs_grant_fault(fs, &d->fault);
 	case DIRECT_IOC_UNMAP:
 		return fs_grant_unmap(fs, &d->unmap);
+	case DIRECT_IOC_PIN:
+		return fs_grant_pin(fs, &d->pin);
+	case DIRECT_IOC_UNPIN:
+		return fs_grant_unpin(fs, &d->unpin);
 	default:
 		return -ENOTTY;
 	}
@@ -55,7 +61,7 @@ bool ops_direct(fuse_req_t req, unsigned int cmd, struct fuse_file_info *fi, uns
 	int rc;
 
 	if (cmd != DIRECT_IOC_OPEN && cmd != DIRECT_IOC_START && cmd != DIRECT_IOC_MAP && cmd != DIRECT_IOC_FAULT &&
-	    cmd != DIRECT_IOC_UNMAP)
+	    cmd != DIRECT_IOC_UNMAP && cmd != DIRECT_IOC_PIN && cmd != DIRECT_IOC_UNPIN)
 		return false;
 	if (flags & FUSE_IOCTL_DIR) {
 		reply_ioctl(req, -ENOTTY, NULL, 0);
