@@ -261,8 +261,11 @@ uint64_t sim_mremap(struct sim_mm *mm, uint64_t address, uint64_t colour);
 enum sim_result sim_load(struct sim_mm *mm, uint64_t address, uint8_t *value);
 enum sim_result sim_store(struct sim_mm *mm, uint64_t address, uint8_t value);
 
-/* sim_answer - acknowledge all revocations it was told of. sim_step - time goes by for those that answer late. */
-void sim_answer(struct sim_mm *mm);
+/*
+ * sim_answer - acknowledge all revocations it was told of, and say how many. sim_step - time goes by for those that
+ * answer late.
+ */
+unsigned int sim_answer(struct sim_mm *mm);
 void sim_step(struct sim *sim);
 
 /* sim_pte_at - a copy of what is mapped there. sim_rss - units of files mapped. */

@@ -206,25 +206,28 @@ static unsigned int drop_pending(struct sim_vma *v, bool zap)
 	return n;
 }
 
-static void answer_vma(struct sim_vma *v)
+static unsigned int answer_vma(struct sim_vma *v)
 {
 	unsigned int n;
 
 	pthread_mutex_lock(&v->mm->ptl);
 	n = drop_pending(v, true);
 	pthread_mutex_unlock(&v->mm->ptl);
-	while (n--)
+	for (unsigned int i = 0; i < n; i++)
 		dax_zap_done(&v->dax);
+	return n;
 }
 
-void sim_answer(struct sim_mm *mm)
+unsigned int sim_answer(struct sim_mm *mm)
 {
+	unsigned int n = 0;
 	struct list *pos;
 
 	pthread_rwlock_rdlock(&mm->mmap_lock);
 	list_for_each(pos, &mm->vmas)
-		answer_vma(list_entry(pos, struct sim_vma, link));
+		n += answer_vma(list_entry(pos, struct sim_vma, link));
 	pthread_rwlock_unlock(&mm->mmap_lock);
+	return n;
 }
 
 void sim_step(struct sim *sim)

@@ -373,8 +373,9 @@ END_TEST
 
 static int answer_later(void *arg)
 {
-	usleep(5000);
-	sim_answer(arg);
+	do
+		usleep(5000);
+	while (!sim_answer(arg));
 	return 0;
 }
 
@@ -382,7 +383,7 @@ START_TEST(a_late_answer_is_waited_for)
 {
 	struct call c;
 
-	w->dax.mapper_ms = 5000;
+	w->dax.mapper_ms = 600000;
 	b->answer = SIM_LATE;
 	store(b, B, 1);
 	call_start(&c, answer_later, b);
@@ -506,7 +507,7 @@ START_TEST(zeros_are_gone_everywhere_before_blocks_appear)
 {
 	struct call c;
 
-	w->dax.mapper_ms = 5000;
+	w->dax.mapper_ms = 600000;
 	load(b, B);
 	b->answer = SIM_LATE;
 	call_start(&c, answer_later, b);
