@@ -1,0 +1,111 @@
+# shellcheck shell=bash
+# For tests of direct mappings: two programs, A and B, that hold a map each and do what they are told
+# (tests/direct/map_client, "hold"). After common.sh; $client is that program.
+#
+#	start A|B FILE LENGTH WRITE [closed]	$a_pid and $a_at, or $b_pid and $b_at: the process, and where it maps
+#	tell A|B COMMAND...; says TEXT A|B WANTED COMMAND...; stop A|B
+#	kind A|B OFFSET; becomes A|B OFFSET KIND; mapped_from PID ADDRESS; plus ADDRESS BYTES
+#	no_references; nothing_held TEXT; fill FILE MIB
+#
+# shellcheck disable=SC2154	# what common.sh sets
+
+mib=$((1 << 20))
+
+# shellcheck disable=SC2034	# A and B are used by name
+# start A|B FILE LENGTH WRITE [closed]: a client that holds a map; $a_pid and $a_at, or $b_pid and $b_at.
+start() {
+	local who=$1 word at pid
+	shift
+	case $who in
+	A) coproc A { exec "$client" hold "$@" 2>> "$dir/client"; } ;;
+	B) coproc B { exec "$client" hold "$@" 2>> "$dir/client"; } ;;
+	esac 2>> "$dir/coproc"
+	answer "$who"
+	read -r word at pid <<< "$reply"
+	same "client $who" "$word" mapped
+	case $who in
+	A) a_at=$at a_pid=$pid ;;
+	B) b_at=$at b_pid=$pid ;;
+	esac
+}
+
+# answer A|B: $reply is the next line of the client.
+answer() {
+	local -n of=$1
+	read -r -t 60 reply <&"${of[0]}" || fail "client $1 does not answer: $(cat "$dir/client")"
+}
+
+# tell A|B COMMAND...: $reply is its answer.
+tell() {
+	local -n to=$1
+	printf '%s\n' "${*:2}" >&"${to[1]}"
+	answer "$1"
+}
+
+# says TEXT A|B WANTED COMMAND...
+says() {
+	local text=$1 who=$2 wanted=$3
+	shift 3
+	tell "$who" "$@"
+	same "$text: client $who, $*" "$reply" "$wanted"
+}
+
+# stop A|B
+stop() {
+	local -n to=$1
+	local pid=$a_pid
+	[ "$1" = A ] || pid=$b_pid
+	printf 'quit\n' >&"${to[1]}"
+	wait_ended "$pid" || fail "client $1 does not end"
+	same "status of client $1" "$ended" 0
+}
+
+# kind A|B OFFSET: the word of its query.
+kind() {
+	tell "$1" query "$2"
+	echo "${reply%% *}"
+}
+
+is_kind() {
+	[ "$(kind "$1" "$2")" = "$3" ]
+}
+
+# becomes A|B OFFSET KIND: within 20 s.
+becomes() {
+	until_true 20 is_kind "$@" || fail "client $1, offset $2: '$(kind "$1" "$2")' after 20 s, needed $3"
+}
+
+# mapped_from PID ADDRESS: the name of the file that is mapped there.
+mapped_from() {
+	python3 - "$1" "$2" <<- 'END'
+		import sys
+		at = int(sys.argv[2], 16)
+		for line in open("/proc/%s/maps" % sys.argv[1]):
+		    f = line.rstrip("\n").split(maxsplit=5)
+		    first, end = (int(x, 16) for x in f[0].split("-"))
+		    if first <= at < end:
+		        print(f[5] if len(f) > 5 else "nothing")
+	END
+}
+
+# plus ADDRESS BYTES
+plus() {
+	printf '%x\n' $((16#$1 + $2))
+}
+
+no_references() {
+	[ "$(counted refcount)" = 0 ]
+}
+
+nothing_held() {
+	until_true 20 no_references || fail "$1: $(counted refcount) references are left"
+}
+
+# fill FILE MIB: with the letter x.
+fill() {
+	head -c $(($2 * mib)) /dev/zero | tr '\0' x > "$1"
+}
+
+free_blocks() {
+	stat -f -c %f "$mnt"
+}
