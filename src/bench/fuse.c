@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 struct result {
@@ -18,30 +17,6 @@ struct result {
 	int64_t	 operations;
 	double	 median[BENCH_TARGETS];
 };
-
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
-static int compare_doubles(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return x < y ? -1 : x > y;
-}
-
-static double median_of(const double *values, unsigned int n)
-{
-	double sorted[BENCH_ROUNDS];
-
-	memcpy(sorted, values, n * sizeof(*values));
-	qsort(sorted, n, sizeof(*sorted), compare_doubles);
-	return sorted[n / 2];
-}
 
 /* One round of one line on one target, in a directory of its own. */
 static int run_once(const struct work *w, const struct target *t, const struct bench_options *opt, double *seconds,
@@ -57,9 +32,9 @@ static int run_once(const struct work *w, const struct target *t, const struct b
 	rc = w->prepare ? w->prepare(dir, opt) : 0;
 	if (rc)
 		return rc;
-	*seconds = now();
+	*seconds = bench_nanoseconds();
 	n = w->run(dir, opt);
-	*seconds = now() - *seconds;
+	*seconds = (bench_nanoseconds() - *seconds) / 1e9;
 	if (w->cleanup)
 		w->cleanup(dir, opt);
 	if (rmdir(dir) && n >= 0)
@@ -76,6 +51,8 @@ static int run_work(const struct work *w, const struct target *targets, unsigned
 	for (unsigned int round = 0; round < opt->rounds; round++) {
 		for (unsigned int i = 0; i < count; i++) {
 			rc = run_once(w, &targets[i], opt, &r->seconds[i][round], &r->operations);
+			if (!rc && bench_caught())
+				return bench_caught();
 			if (rc) {
 				fprintf(stderr, "%s on %s: %s\n", w->name, targets[i].name, strerror(-rc));
 				return rc;
@@ -83,7 +60,7 @@ static int run_work(const struct work *w, const struct target *targets, unsigned
 		}
 	}
 	for (unsigned int i = 0; i < count; i++)
-		r->median[i] = median_of(r->seconds[i], opt->rounds);
+		r->median[i] = bench_median(r->seconds[i], opt->rounds);
 	return 0;
 }
 
@@ -222,7 +199,7 @@ static int parse(int argc, char **argv, struct bench_options *opt, const char **
 
 int bench_fuse(int argc, char **argv)
 {
-	struct bench_options opt = { .files = 50000, .megabytes = 256, .rounds = 3 };
+	struct bench_options opt = { .files = 50000, .megabytes = 256, .pool_megabytes = 2048, .rounds = 3 };
 	const char *dir = "/dev/shm";
 	char scratch[512];
 	int rc;
@@ -234,8 +211,9 @@ int bench_fuse(int argc, char **argv)
 		fprintf(stderr, "inodax-bench: %s: %s\n", scratch, strerror(errno));
 		return 1;
 	}
+	bench_catch();
 	opt.scratch = scratch;
 	rc = run_targets(&opt);
 	rmdir(scratch);
-	return rc ? 1 : 0;
+	return bench_leave(rc);
 }

@@ -14,6 +14,7 @@ static const struct {
 	const char	*help;
 } commands[] = {
 	{ "fuse", bench_fuse, "the mount against fuse2fs and tmpfs" },
+	{ "map", bench_map, "direct mappings against those of tmpfs" },
 	{ "pgmap", bench_pgmap, "references on folios, removal, and memory of the folio table" },
 };
 

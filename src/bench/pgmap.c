@@ -15,7 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "dax/pgmap.h"
 
@@ -51,14 +50,6 @@ struct options {
 	uint64_t	 pool;		/* of REMOVE and TABLE: bytes */
 	bool		 json;
 };
-
-static double nanoseconds(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
-}
 
 static void free_nothing(void *arg, uint64_t block, uint64_t count)
 {
@@ -161,9 +152,9 @@ static void *run_worker(void *arg)
 	atomic_fetch_sub(w->waiting, 1);
 	while (atomic_load(w->waiting))
 		;
-	w->each = nanoseconds();
+	w->each = bench_nanoseconds();
 	w->rc = work[w->line->kind](w);
-	w->each = (nanoseconds() - w->each) / (double)w->loops;
+	w->each = (bench_nanoseconds() - w->each) / (double)w->loops;
 	return NULL;
 }
 
@@ -256,12 +247,12 @@ static double run_removal(const struct line *l, const struct options *opt)
 	rc = fill_table(l, pg);
 	if (!rc && l->fill == LIVE)
 		rc = -pthread_create(&thread, NULL, release_live, pg);
-	start = nanoseconds();
+	start = bench_nanoseconds();
 	if (!rc)
 		rc = pgmap_kill(pg);
 	if (!rc)
 		rc = pgmap_drain(pg, -1);
-	start = nanoseconds() - start;
+	start = bench_nanoseconds() - start;
 	if (!rc && l->fill == LIVE)
 		pthread_join(thread, NULL);
 	pgmap_delete(pg);
@@ -385,13 +376,6 @@ static double run_line(const struct line *l, const struct options *opt)
 
 /* ---- Printing ----------------------------------------------------------------------------------------------- */
 
-static int compare_doubles(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return x < y ? -1 : x > y;
-}
-
 static void print_line(const struct line *l, double add)
 {
 	printf("%-50s%16.1f", l->name, l->median);
@@ -448,8 +432,7 @@ static int run_all(struct line *lines, unsigned int n, const struct options *opt
 			}
 		}
 	for (unsigned int i = 0; i < n; i++) {
-		qsort(lines[i].result, opt->rounds, sizeof(double), compare_doubles);
-		lines[i].median = lines[i].result[opt->rounds / 2];
+		lines[i].median = bench_median(lines[i].result, opt->rounds);
 	}
 	print_all(lines, n, opt);
 	return 0;

@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,41 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
-extern char **environ;
-
-#define POOL_SIZE_MIB	2048
 #define WAIT_STEPS	1000		/* of 10 ms */
-
-static int start(const char *const argv[], pid_t *pid)
-{
-	posix_spawn_file_actions_t actions;
-	int rc;
-
-	posix_spawn_file_actions_init(&actions);
-	posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-	posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
-	rc = posix_spawnp(pid, argv[0], &actions, NULL, (char *const *)argv, environ);
-	posix_spawn_file_actions_destroy(&actions);
-	if (rc)
-		fprintf(stderr, "%s: %s\n", argv[0], strerror(rc));
-	return -rc;
-}
-
-static int run(const char *const argv[])
-{
-	int status, rc;
-	pid_t pid;
-
-	rc = start(argv, &pid);
-	if (rc)
-		return rc;
-	if (waitpid(pid, &status, 0) < 0)
-		return -errno;
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
-		return 0;
-	fprintf(stderr, "%s failed\n", argv[0]);
-	return -EIO;
-}
 
 static void nap(void)
 {
@@ -67,7 +32,10 @@ static dev_t device_of(const char *dir)
 	return stat(dir, &st) ? 0 : st.st_dev;
 }
 
-/* The daemon mounts when it is ready: the directory's device changes. */
+/*
+ * The daemon mounts when it is ready: the directory's device changes. Whoever wants the end waits too, it is not long:
+ * a daemon that is about to mount cannot be unmounted.
+ */
 static int wait_mounted(struct target *t, dev_t before)
 {
 	int status;
@@ -110,13 +78,13 @@ int target_inodax(struct target *t, const char *name, const char *dax, const str
 	program(mkfs, sizeof(mkfs), opt, "mkfs.inodax");
 	program(daemon, sizeof(daemon), opt, "inodax");
 	snprintf(t->file, sizeof(t->file), "%s/%s.pool", opt->scratch, name);
-	snprintf(size, sizeof(size), "%dm", POOL_SIZE_MIB);
+	snprintf(size, sizeof(size), "%um", opt->pool_megabytes);
 	snprintf(options, sizeof(options), "dax=%s", dax);
-	rc = run((const char *const[]){ mkfs, "-q", "-s", size, t->file, NULL });
+	rc = bench_run((const char *const[]){ mkfs, "-q", "-s", size, t->file, NULL });
 	if (rc)
 		return rc;
 	before = device_of(t->dir);
-	rc = start((const char *const[]){ daemon, "-f", "-o", options, t->file, t->dir, NULL }, &t->daemon);
+	rc = bench_start((const char *const[]){ daemon, "-f", "-o", options, t->file, t->dir, NULL }, &t->daemon);
 	return rc ? rc : wait_mounted(t, before);
 }
 
@@ -129,7 +97,7 @@ int target_fuse2fs(struct target *t, const struct bench_options *opt)
 		return rc;
 	snprintf(t->file, sizeof(t->file), "%s/ext4.img", opt->scratch);
 	fd = open(t->file, O_RDWR | O_CREAT | O_EXCL, 0600);
-	if (fd < 0 || ftruncate(fd, (off_t)POOL_SIZE_MIB << 20)) {
+	if (fd < 0 || ftruncate(fd, (off_t)opt->pool_megabytes << 20)) {
 		rc = -errno;
 		fprintf(stderr, "%s: %s\n", t->file, strerror(-rc));
 		if (fd >= 0)
@@ -137,12 +105,12 @@ int target_fuse2fs(struct target *t, const struct bench_options *opt)
 		return rc;
 	}
 	close(fd);
-	rc = run((const char *const[]){ "mke2fs", "-q", "-t", "ext4", "-F", "-E", "lazy_itable_init=0,root_owner",
+	rc = bench_run((const char *const[]){ "mke2fs", "-q", "-t", "ext4", "-F", "-E", "lazy_itable_init=0,root_owner",
 					t->file, NULL });
 	if (rc)
 		return rc;
 	before = device_of(t->dir);
-	rc = start((const char *const[]){ "fuse2fs", t->file, t->dir, "-f", "-o", "fakeroot", NULL }, &t->daemon);
+	rc = bench_start((const char *const[]){ "fuse2fs", t->file, t->dir, "-f", "-o", "fakeroot", NULL }, &t->daemon);
 	return rc ? rc : wait_mounted(t, before);
 }
 
@@ -156,8 +124,10 @@ void target_down(struct target *t)
 	int status;
 
 	if (t->daemon) {
-		if (run((const char *const[]){ "fusermount3", "-u", t->dir, NULL }))
-			run((const char *const[]){ "fusermount3", "-uz", t->dir, NULL });
+		if (bench_run((const char *const[]){ "fusermount3", "-u", t->dir, NULL })) {
+			bench_run((const char *const[]){ "fusermount3", "-uz", t->dir, NULL });
+			kill(t->daemon, SIGTERM);	/* one that has not mounted learns it in no other way */
+		}
 		if (waitpid(t->daemon, &status, 0) == t->daemon && status)
 			fprintf(stderr, "%s: the daemon ended with status %x\n", t->name, status);
 	}
