@@ -12,7 +12,8 @@
  *		process.
  *	MAP	a range of the file becomes an area of the grant. Nothing is mapped yet.
  *	FAULT	the next units of an area: where they lie in the pool. From the answer on they are referenced, once, however
- *		often they are asked for: an answer may be thrown away, and asked for again.
+ *		often they are asked for: an answer may be thrown away, and asked for again. In an area for stores holes
+ *		get blocks by it; with DIRECT_LOAD they stay, and are said to be zeros.
  *	UNMAP	the client has unmapped them.
  *	PIN	the units of a range stay where they are, mapped or not, until
  *	UNPIN	or the end of the grant.
@@ -71,6 +72,12 @@ struct direct_start {
 };
 
 #define DIRECT_WRITE	(1U << 0)	/* MAP: stores too */
+/*
+ * MAP: the client asks for a hole when it is stored to, and no sooner: there is no limit to the holes of the area. It
+ * has zeros where FAULT with DIRECT_LOAD said so, until they are revoked, or FAULT of this area without that flag gave
+ * it blocks.
+ */
+#define DIRECT_SPARSE	(1U << 1)
 
 struct direct_map {
 	struct direct_name	name;
@@ -81,7 +88,7 @@ struct direct_map {
 
 /* Types of extents. */
 #define DIRECT_POOL	0U		/* `addr` is the byte of the pool */
-#define DIRECT_ZERO	1U		/* a hole, for loads only: reads as zeros, until it is revoked */
+#define DIRECT_ZERO	1U		/* a hole, for loads only: reads as zeros, until it is revoked or asked for to be stored to */
 #define DIRECT_POISON	2U		/* lost: SIGBUS */
 
 struct direct_extent {
@@ -99,6 +106,8 @@ struct direct_extent {
 #define DIRECT_AGAIN	3U		/* a revocation is on its way: answer it, then ask again */
 #define DIRECT_CACHED	4U		/* others use the page cache: map the file itself, and ask again later */
 
+#define DIRECT_LOAD	(1U << 0)	/* FAULT, in an area that is DIRECT_SPARSE: as a load, which fills no hole */
+
 #define DIRECT_EXTENTS	500U		/* keep the structure below what an ioctl can carry: 16383 bytes */
 
 struct direct_fault {
@@ -109,7 +118,7 @@ struct direct_fault {
 	uint32_t		stop;		/* out: DIRECT_MORE, ... */
 	uint64_t		next;		/* out: first byte that was not answered */
 	uint32_t		count;		/* out: extents */
-	uint32_t		reserved;
+	uint32_t		flags;		/* DIRECT_LOAD */
 	struct direct_extent	extent[DIRECT_EXTENTS];	/* out: in the order of the file, without gaps from `offset` to `next` */
 };
 
@@ -160,6 +169,7 @@ struct direct_unpin {
 #define DIRECT_REVOKES		64U
 
 #define DIRECT_REVOKE_COWS	(1U << 0)	/* private copies go too: the file ends before them */
+#define DIRECT_REVOKE_ZEROS	(1U << 1)	/* only what was answered as DIRECT_ZERO: it has blocks now. The rest may stay */
 
 struct direct_revoke {
 	uint64_t	offset, length;	/* in the file; within the area */

@@ -97,6 +97,8 @@ void dax_destroy(struct dax *dax);
  * unmapped whole. With even_cows private copies go too. For what it unmapped it calls dax_unmap(). 0: done.
  * -EINPROGRESS: it was told, and calls dax_zap_done() when it is; until then nothing is inserted nor pinned through
  * this VMA.
+ * filled: holes of [index, index + count) have blocks now. Of a VMA that maps zeros where no ZERO entry says so; NULL:
+ * it does not. Nothing that has blocks is unmapped, nor dax_unmap() called. Returns as zap.
  * write_protect: dax_entry_mkclean(): stores fault from now on. NULL: they cannot be made to; what is mapped for
  * stores stays dirty, however often it is written back.
  * fail: the unit is lost: SIGBUS with BUS_MCEERR, unmapped.
@@ -106,6 +108,7 @@ void dax_destroy(struct dax *dax);
 struct mm_ops {
 	int	(*insert)(struct dax_vma *vma, uint64_t index, enum dax_size size, uint64_t unit, unsigned int flags);
 	int	(*zap)(struct dax_vma *vma, uint64_t index, uint64_t count, bool even_cows);
+	int	(*filled)(struct dax_vma *vma, uint64_t index, uint64_t count);
 	void	(*write_protect)(struct dax_vma *vma, uint64_t index, uint64_t count);
 	void	(*fail)(struct dax_vma *vma, uint64_t index, enum dax_size size);
 	bool	(*huge)(struct dax_vma *vma, uint64_t index);
@@ -291,6 +294,12 @@ int dax_invalidate(struct dax_mapping *m, uint64_t index, uint64_t count);
  * above.
  */
 void dax_unmap_range(struct dax_mapping *m, uint64_t index, uint64_t count, bool even_cows);
+
+/*
+ * dax_filled - blocks came where holes were, by a store of `by` or, NULL, by nobody's who maps them: whoever else maps
+ * them as zeros without an entry drops that. Waits as dax_unmap_range() does; no lock but the invalidate lock is held.
+ */
+void dax_filled(struct dax_mapping *m, const struct dax_vma *by, uint64_t index, uint64_t count);
 
 /*
  * dax_writeback - dax_writeback_mapping_range(): write-protect what is dirty in the range, everywhere, flush it, and

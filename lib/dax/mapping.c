@@ -293,7 +293,7 @@ void dax_zap_done(struct dax_vma *vma)
 }
 
 /* It counts as told before it is told: so its answer finds the count. */
-static void zap_vma(struct dax_vma *vma, uint64_t index, uint64_t count, bool even_cows)
+static void zap_begin(struct dax_vma *vma)
 {
 	struct dax_mapping *m = vma->mapping;
 
@@ -301,6 +301,11 @@ static void zap_vma(struct dax_vma *vma, uint64_t index, uint64_t count, bool ev
 	if (!vma->zapping++)
 		vma->answer_by = clock_ms() + (uint64_t)m->dax->mapper_ms;
 	pthread_mutex_unlock(&m->lock);
+}
+
+static void zap_vma(struct dax_vma *vma, uint64_t index, uint64_t count, bool even_cows)
+{
+	zap_begin(vma);
 	if (vma->ops->zap(vma, index, count, even_cows) != -EINPROGRESS)
 		dax_zap_done(vma);
 }
@@ -349,12 +354,11 @@ static uint64_t next_answer(struct dax_mapping *m)
 	return next;
 }
 
-void dax_unmap_range(struct dax_mapping *m, uint64_t index, uint64_t count, bool even_cows)
+static void wait_answers(struct dax_mapping *m)
 {
 	struct timespec deadline;
 	uint64_t next;
 
-	zap_all(m, index, count, even_cows);
 	do {
 		/* A VMA may detach while we sleep: the list is looked at anew each time. */
 		pthread_rwlock_rdlock(&m->vma_lock);
@@ -366,4 +370,32 @@ void dax_unmap_range(struct dax_mapping *m, uint64_t index, uint64_t count, bool
 			pthread_cond_timedwait(&m->zapped, &m->lock, &deadline);
 		pthread_mutex_unlock(&m->lock);
 	} while (next);
+}
+
+void dax_unmap_range(struct dax_mapping *m, uint64_t index, uint64_t count, bool even_cows)
+{
+	zap_all(m, index, count, even_cows);
+	wait_answers(m);
+}
+
+void dax_filled(struct dax_mapping *m, const struct dax_vma *by, uint64_t index, uint64_t count)
+{
+	uint64_t end = range_end(index, count);
+	bool told = false;
+	struct list *pos;
+
+	pthread_rwlock_rdlock(&m->vma_lock);
+	list_for_each(pos, &m->vmas) {
+		struct dax_vma *vma = list_entry(pos, struct dax_vma, link);
+
+		if (vma == by || !vma->ops->filled || !overlaps(vma, index, end))
+			continue;
+		told = true;
+		zap_begin(vma);
+		if (vma->ops->filled(vma, index, count) != -EINPROGRESS)
+			dax_zap_done(vma);
+	}
+	pthread_rwlock_unlock(&m->vma_lock);
+	if (told)
+		wait_answers(m);
 }

@@ -120,6 +120,8 @@ static int alloc_for_fault(struct inode *ip, uint64_t pos, uint64_t len, struct 
 	}
 	if (rc)
 		tx_abort(&tx);
+	else
+		atomic_fetch_add(&ip->fills, 1);
 	return rc;
 }
 
@@ -449,6 +451,7 @@ void layout_filled(struct inode *ip, uint64_t pos, uint64_t len)
 	pthread_rwlock_rdlock(&m->invalidate_lock);
 	/* What is dirty there was no hole: whoever stored it sees what was written. */
 	(void)dax_invalidate(m, first, ((pos + len - 1) >> shift) + 1 - first);
+	dax_filled(m, NULL, first, ((pos + len - 1) >> shift) + 1 - first);
 	pthread_rwlock_unlock(&m->invalidate_lock);
 }
 

@@ -6,6 +6,9 @@
  * revocation that comes between is posted, and voids the answer (direct.h). So "mapped" here means: recorded,
  * referenced, and told to the client.
  *
+ * A client that asks for holes when it stores to them is told of a hole as one range of zeros, for which there is no
+ * entry: a hole may be larger than all that could be recorded. Whoever puts blocks there tells all such areas.
+ *
  * Stores of a direct mapping raise no fault, whatever was written back: there is no write_protect, and an entry that
  * somebody maps for stores stays dirty.
  */
@@ -110,6 +113,24 @@ static int zap(struct dax_vma *vma, uint64_t index, uint64_t count, bool even_co
 	return -EINPROGRESS;
 }
 
+/* The whole range is said: what of it are zeros is for the client to know, as what was there before may be. */
+static int filled(struct dax_vma *vma, uint64_t index, uint64_t count)
+{
+	struct fs_area *area = area_of(vma);
+	uint64_t end = range_end(index, count), last = vma->index + vma->count;
+
+	if (!area->sparse)
+		return 0;
+	if (index < vma->index)
+		index = vma->index;
+	if (end > last)
+		end = last;
+	pthread_mutex_lock(&area->grant->lock);
+	revoke_post(area, index, end - index, DIRECT_REVOKE_ZEROS);
+	pthread_mutex_unlock(&area->grant->lock);
+	return -EINPROGRESS;
+}
+
 static void fail(struct dax_vma *vma, uint64_t index, enum dax_size size)
 {
 	(void)size;
@@ -122,8 +143,10 @@ static void write_protect(struct dax_vma *vma, uint64_t index, uint64_t count)
 	(void)vma, (void)index, (void)count;
 }
 
-static const struct mm_ops store_ops = { .insert = insert, .zap = zap, .fail = fail };
-static const struct mm_ops load_ops = { .insert = insert, .zap = zap, .fail = fail, .write_protect = write_protect };
+static const struct mm_ops store_ops = { .insert = insert, .zap = zap, .filled = filled, .fail = fail };
+static const struct mm_ops load_ops = {
+	.insert = insert, .zap = zap, .filled = filled, .fail = fail, .write_protect = write_protect,
+};
 
 /* ---- Areas -------------------------------------------------------------------------------------------------- */
 
@@ -218,11 +241,11 @@ static bool range_ok(const struct fs_grant *g, uint64_t offset, uint64_t length)
 
 int area_check(const struct fs_grant *g, uint64_t offset, uint64_t length, uint32_t flags)
 {
-	if (!range_ok(g, offset, length) || (flags & ~DIRECT_WRITE))
+	if (!range_ok(g, offset, length) || (flags & ~(DIRECT_WRITE | DIRECT_SPARSE)))
 		return -EINVAL;
-	if (!(flags & DIRECT_WRITE))
-		return 0;
-	return g->writable ? holes_allowed(g, offset, length) : -EBADF;
+	if ((flags & DIRECT_WRITE) && !g->writable)
+		return -EBADF;
+	return flags == DIRECT_WRITE ? holes_allowed(g, offset, length) : 0;
 }
 
 int area_new(struct fs_grant *g, const struct direct_map *map, struct fs_area **out)
@@ -235,6 +258,7 @@ int area_new(struct fs_grant *g, const struct direct_map *map, struct fs_area **
 		return -ENOMEM;
 	area->grant = g;
 	area->write = map->flags & DIRECT_WRITE;
+	area->sparse = map->flags & DIRECT_SPARSE;
 	area->dax = (struct dax_vma){
 		.ops = area->write ? &store_ops : &load_ops, .grant = g->list, .index = map->offset >> shift,
 		.count = ((map->length - 1) >> shift) + 1,
@@ -346,6 +370,32 @@ static bool uncached(struct fs_grant *g)
 	return atomic_load(filled) == FILLED_NOT;
 }
 
+/*
+ * A hole at a->next, as far as it has whole units before `end_offset` and the end of the file: said to be zeros. False:
+ * there is none, or no room to say so. Who fills it after this look tells the area, which voids the answer.
+ */
+static bool hole(struct fs_area *area, struct direct_fault *a, uint64_t end_offset)
+{
+	struct inode *ip = area->grant->ip;
+	unsigned int shift = grant_shift(area->grant);
+	uint64_t unit = 1ULL << shift, size;
+	struct direct_extent x = { .offset = a->next, .type = DIRECT_ZERO, .shift = shift };
+	struct iomap map;
+	int rc = -ENOENT;
+
+	inode_lock_shared(ip);
+	size = (ip->core.size + unit - 1) & ~(unit - 1);
+	if (end_offset > size)
+		end_offset = size;
+	if (a->next < end_offset)
+		rc = iomap_read(ip, a->next, end_offset - a->next, &map);
+	inode_unlock(ip);
+	if (rc || map.type != IOMAP_HOLE)
+		return false;
+	x.length = (map.offset + map.length - a->next) & ~(unit - 1);
+	return x.length && answer_add(a, &x);
+}
+
 /* One unit, or the larger entry that it is in. What `stop` is then: DIRECT_MORE to go on. */
 static int fault_one(struct fs_area *area, struct direct_fault *a, uint64_t base, uint64_t end_offset)
 {
@@ -374,6 +424,7 @@ static int fault_one(struct fs_area *area, struct direct_fault *a, uint64_t base
 int area_fault(struct fs_area *area, struct direct_fault *a)
 {
 	uint64_t end_offset = a->offset + a->length, enough = a->offset + FAULT_BYTES;
+	uint64_t fills = atomic_load(&area->grant->ip->fills);
 	unsigned int left = FAULT_UNITS;
 	int stop = DIRECT_MORE;
 
@@ -383,8 +434,12 @@ int area_fault(struct fs_area *area, struct direct_fault *a)
 	}
 	area->grant->answer = a;
 	while (a->next < end_offset && a->next < enough && left-- && a->count < DIRECT_EXTENTS && stop == DIRECT_MORE)
-		stop = fault_one(area, a, a->offset, end_offset);
+		if (!(a->flags & DIRECT_LOAD) || !hole(area, a, end_offset))
+			stop = fault_one(area, a, a->offset, end_offset);
 	area->grant->answer = NULL;
+	if (atomic_load(&area->grant->ip->fills) != fills && a->next > a->offset)
+		dax_filled(area->grant->mapping, &area->dax, a->offset >> grant_shift(area->grant),
+			   (a->next - a->offset) >> grant_shift(area->grant));
 	/* The page cache was filled meanwhile, and not all of this was there to be revoked. */
 	if (stop >= 0 && atomic_load(&area->grant->ip->filled) != FILLED_NOT) {
 		dax_zap_one(&area->dax, area->dax.index, area->dax.count);
@@ -404,7 +459,8 @@ int fs_grant_fault(struct fs *fs, struct direct_fault *a)
 	if (rc)
 		return rc;
 	area = area_find(g, a->area);
-	if (!area || !range_ok(g, a->offset, a->length) || (a->address & ((1ULL << grant_shift(g)) - 1)) ||
+	if (!area || (a->flags & ~DIRECT_LOAD) || ((a->flags & DIRECT_LOAD) && !area->sparse) ||
+	    !range_ok(g, a->offset, a->length) || (a->address & ((1ULL << grant_shift(g)) - 1)) ||
 	    a->address > UINT64_MAX - a->length)
 		return grant_finish(g, -EINVAL);
 	first = a->offset >> grant_shift(g);

@@ -111,7 +111,7 @@ int fs_grant_pin(struct fs *fs, struct direct_pin *d)
 
 	if (rc)
 		return rc;
-	rc = area_check(g, d->offset, d->length, d->flags);
+	rc = d->flags & ~DIRECT_WRITE ? -EINVAL : area_check(g, d->offset, d->length, d->flags);
 	if (!rc)
 		rc = pin(g, d);
 	return grant_finish(g, rc);

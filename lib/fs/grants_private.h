@@ -19,13 +19,14 @@ struct fs_area {
 	struct fs_grant		*grant;
 	struct list		 link;		/* fs_grant.areas */
 	bool			 write;
+	bool			 sparse;	/* DIRECT_SPARSE */
 };
 
 /* A revocation that was posted and not answered. */
 struct fs_revoke {
 	struct list		 link;
 	struct fs_area		*area;
-	uint64_t		 index, count;
+	uint64_t		 index, count;	/* what is unmapped when it is answered; count 0: only zeros */
 	uint32_t		 number;	/* of the page's record */
 };
 

@@ -178,7 +178,9 @@ void revoke_post(struct fs_area *area, uint64_t index, uint64_t count, uint32_t 
 	page_post(g, &r);
 	if (!w)
 		return;
-	*w = (struct fs_revoke){ .area = area, .index = index, .count = count, .number = g->posted };
+	*w = (struct fs_revoke){ .area = area, .index = index, .number = g->posted };
+	if (!(flags & DIRECT_REVOKE_ZEROS))
+		w->count = count;
 	if (list_empty(&g->revokes))
 		set_due(g, true);
 	list_add_tail(&w->link, &g->revokes);
@@ -211,7 +213,7 @@ static void answered(struct fs_grant *g, struct fs_revoke *w)
 {
 	struct fs_area *area = w->area;
 
-	if (dax_unmap(&area->dax, w->index, w->count) < 0)
+	if (w->count && dax_unmap(&area->dax, w->index, w->count) < 0)
 		log_warn("no memory to record that process %d has unmapped part of a file: its blocks stay in use until it ends",
 			 g->pid);
 	revoke_free(g, w);

@@ -52,6 +52,7 @@ struct inode {
 	bool			 times_dirty;	/* core's times are newer than the media's; lock exclusive */
 	_Atomic bool		 tree_verified;	/* every extent node was, since the inode was loaded */
 	_Atomic uint64_t	 filled;	/* the page cache got bytes of it: FILLED_*, else when, monotonic ms. lib/fs */
+	_Atomic uint64_t	 fills;		/* faults that put blocks where none were; lib/fs counts */
 	_Atomic uint32_t	 opens;		/* handles that keep an unlinked inode; lib/fs counts */
 
 	/* Made by lib/fs at the first mapping, under the lock, exclusive; goes with pool.evict(). NULL before. */
