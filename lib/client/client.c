@@ -31,6 +31,28 @@ void client_init_locks(void)
 	cond_init(&client.changed);
 }
 
+/*
+ * A signal handler may touch a map: what it then waits for needs the lock, which the interrupted thread would have.
+ */
+static _Thread_local sigset_t unlocked;
+
+void client_lock(void)
+{
+	sigset_t all;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &unlocked);
+	pthread_mutex_lock(&client.lock);
+}
+
+void client_unlock(void)
+{
+	sigset_t before = unlocked;
+
+	pthread_mutex_unlock(&client.lock);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
 /* The mapping keeps the file; no descriptor of it is needed, nor could it be relied on. */
 static int map_nothing(void)
 {
@@ -64,11 +86,11 @@ int client_enter(void)
 	pthread_once(&once, init);
 	if (once_rc)
 		return once_rc;
-	pthread_mutex_lock(&client.lock);
+	client_lock();
 	rc = client.resolving ? 0 : client_thread(resolver, NULL);
 	if (!rc)
 		client.resolving = true;
-	pthread_mutex_unlock(&client.lock);
+	client_unlock();
 	return rc;
 }
 

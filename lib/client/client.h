@@ -116,6 +116,10 @@ int client_enter(void);
 /* client_init_locks - all locks free: at the start, and in the child of a fork. */
 void client_init_locks(void);
 
+/* client_lock, client_unlock - client.lock, with all signals of the thread blocked. Not nested. */
+void client_lock(void);
+void client_unlock(void);
+
 /* client_thread - a detached thread with all signals blocked and a small stack. -EAGAIN, -ENOMEM. */
 int client_thread(void *(*fn)(void *), void *arg);
 

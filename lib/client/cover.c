@@ -171,14 +171,14 @@ static int take_all_out(struct inodax_map *m)
 	struct piece cached = { .kind = INODAX_CACHED, .reason = "not asked for since the grant is another" };
 	int rc;
 
-	pthread_mutex_lock(&client.lock);
+	client_lock();
 	rc = map_cover(m, 0, m->length, cached.reason);
 	if (!rc) {
 		pieces_set_all(&m->pieces, &cached);
 		m->placed = false;
 		m->generation++;
 	}
-	pthread_mutex_unlock(&client.lock);
+	client_unlock();
 	return rc;
 }
 
@@ -192,12 +192,12 @@ int map_move(struct inodax_map *m, struct grant *to)
 		rc = map_handle(m, to, NULL, &spare);
 	if (rc)
 		return rc;
-	pthread_mutex_lock(&client.lock);
+	client_lock();
 	m->spare = spare;
 	m->grant = to;
 	list_del(&m->node);
 	list_add_tail(&m->node, &to->maps);
-	pthread_mutex_unlock(&client.lock);
+	client_unlock();
 	(void)put_spare(m, 0, m->length);	/* else the old handle stays, and what it had */
 	mm_munmap(before, m->length);
 	grant_put(from);

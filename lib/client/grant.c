@@ -14,7 +14,7 @@ static struct grant *find(const struct stat *st, bool write, int mode)
 	struct grant *found = NULL;
 	struct list *at;
 
-	pthread_mutex_lock(&client.lock);
+	client_lock();
 	list_for_each(at, &client.grants) {
 		struct grant *g = list_entry(at, struct grant, node);
 
@@ -22,7 +22,7 @@ static struct grant *find(const struct stat *st, bool write, int mode)
 		    g->mode == mode && !g->stale)
 			found = g;
 	}
-	pthread_mutex_unlock(&client.lock);
+	client_unlock();
 	return found && desc_fd(&found->handle) >= 0 ? found : NULL;
 }
 
@@ -38,9 +38,9 @@ static int make(int fd, const struct stat *st, bool write, int mode, struct gran
 		grant_close(g);
 		return -EOPNOTSUPP;
 	}
-	pthread_mutex_lock(&client.lock);
+	client_lock();
 	list_add_tail(&g->node, &client.grants);
-	pthread_mutex_unlock(&client.lock);
+	client_unlock();
 	*out = g;
 	return 0;
 }
@@ -95,9 +95,9 @@ void grant_put(struct grant *g)
 {
 	pthread_mutex_lock(&client.making);
 	if (!--g->users) {
-		pthread_mutex_lock(&client.lock);
+		client_lock();
 		list_del(&g->node);
-		pthread_mutex_unlock(&client.lock);
+		client_unlock();
 		grant_disconnect(g);
 		grant_close(g);
 	}

@@ -85,10 +85,10 @@ bool grant_behind(const struct grant *g)
 /* What `g->reason` says; the pieces that refer to it are looked at with the lock held. */
 static int refuse(struct grant *g, int rc, bool again, const char *what)
 {
-	pthread_mutex_lock(&client.lock);
+	client_lock();
 	snprintf(g->reason, sizeof(g->reason), "%s: %s", what, client_reason(rc));
 	g->again = again;
-	pthread_mutex_unlock(&client.lock);
+	client_unlock();
 	return rc;
 }
 
@@ -179,7 +179,7 @@ static int start(struct grant *g, const struct direct_open *reply, const struct 
 	struct direct_start start = { .name = reply->name };
 	int rc;
 
-	pthread_mutex_lock(&client.lock);
+	client_lock();
 	g->page = page;
 	g->pool = *pool;
 	g->name = reply->name;
@@ -187,7 +187,7 @@ static int start(struct grant *g, const struct direct_open *reply, const struct 
 	g->unit = 1ULL << reply->unit_shift;
 	g->sync = reply->sync;
 	g->done = atomic_load(&page->done);
-	pthread_mutex_unlock(&client.lock);
+	client_unlock();
 	rc = revoker_add(g);
 	if (!rc)
 		rc = grant_ioctl(g, DIRECT_IOC_START, &start);
@@ -245,10 +245,10 @@ void grant_disconnect(struct grant *g)
 	if (!page)
 		return;
 	revoker_remove(g);
-	pthread_mutex_lock(&client.lock);
+	client_lock();
 	g->page = NULL;
 	g->pool.fd = -1;
-	pthread_mutex_unlock(&client.lock);
+	client_unlock();
 	mm_munmap(page, DIRECT_PAGE_BYTES);
 	desc_close(&pool);
 }

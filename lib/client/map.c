@@ -85,9 +85,9 @@ static int make(int fd, uint64_t offset, size_t length, bool write, struct inoda
 			grant_put(g);
 	}
 	if (!rc) {
-		pthread_mutex_lock(&client.lock);
+		client_lock();
 		list_add_tail(&(*out)->node, &g->maps);
-		pthread_mutex_unlock(&client.lock);
+		client_unlock();
 	}
 	pthread_rwlock_unlock(&client.working);
 	return rc;
@@ -100,9 +100,9 @@ static int resolve(struct inodax_map *m)
 	int rc = map_resolve(m);
 
 	while (rc == -EAGAIN && client_now() < until) {
-		pthread_mutex_lock(&client.lock);
+		client_lock();
 		client_wait(client_now() + 5);
-		pthread_mutex_unlock(&client.lock);
+		client_unlock();
 		rc = map_resolve(m);
 	}
 	return rc;
@@ -112,10 +112,10 @@ static bool some_cached(struct inodax_map *m)
 {
 	bool found = false;
 
-	pthread_mutex_lock(&client.lock);
+	client_lock();
 	for (size_t i = 0; i < m->pieces.count; i++)
 		found = found || m->pieces.piece[i].kind == INODAX_CACHED;
-	pthread_mutex_unlock(&client.lock);
+	client_unlock();
 	return found;
 }
 
@@ -134,7 +134,7 @@ static int delete(struct inodax_map *m, bool keep)
 
 	pthread_rwlock_rdlock(&client.working);
 	u.name = m->grant->name;
-	pthread_mutex_lock(&client.lock);
+	client_lock();
 	tell = m->placed;
 	if (keep)
 		rc = map_cover(m, 0, m->length, NULL);
@@ -142,7 +142,7 @@ static int delete(struct inodax_map *m, bool keep)
 		map_displace(m, keep);
 		list_del(&m->node);
 	}
-	pthread_mutex_unlock(&client.lock);
+	client_unlock();
 	if (!rc) {
 		if (tell)
 			(void)grant_ioctl(m->grant, DIRECT_IOC_UNMAP, &u);
@@ -160,11 +160,11 @@ static int delete(struct inodax_map *m, bool keep)
 static void claim(struct inodax_map *m)
 {
 	(void)client_enter();	/* without threads a map can go all the same */
-	pthread_mutex_lock(&client.lock);
+	client_lock();
 	while (m->claimed)
 		pthread_cond_wait(&client.changed, &client.lock);
 	m->claimed = true;
-	pthread_mutex_unlock(&client.lock);
+	client_unlock();
 }
 
 int map_detach(struct inodax_map *m)
@@ -242,14 +242,14 @@ int inodax_query(struct inodax_map *m, size_t offset, struct inodax_query *query
 	if (query->size < QUERY_SIZE_0 || !map_has(m, offset, 0))
 		return -EINVAL;
 	(void)client_enter();
-	pthread_mutex_lock(&client.lock);
+	client_lock();
 	at = pieces_at(&m->pieces, m->asked + offset);
 	first = at->offset > m->asked ? at->offset : m->asked;
 	end = at->offset + at->length < limit ? at->offset + at->length : limit;
 	out.kind = at->kind;
 	out.page_shift = at->shift;
 	snprintf(out.reason, sizeof(out.reason), "%s", at->reason ? at->reason : "");
-	pthread_mutex_unlock(&client.lock);
+	client_unlock();
 	out.offset = m->start + first;
 	out.length = end - first;
 	if (query->size < out.size)

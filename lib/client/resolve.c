@@ -37,7 +37,7 @@ static bool next_cached(struct inodax_map *m, uint64_t *pos, uint64_t *end)
 	uint64_t limit = m->start + m->length;
 	bool found = false;
 
-	pthread_mutex_lock(&client.lock);
+	client_lock();
 	for (*end = *pos; *end < limit; ) {
 		const struct piece *at = pieces_at(&m->pieces, *end - m->start);
 		bool cached = at->kind == INODAX_CACHED || at->kind == INODAX_BEYOND;
@@ -50,7 +50,7 @@ static bool next_cached(struct inodax_map *m, uint64_t *pos, uint64_t *end)
 		}
 		*end = m->start + at->offset + at->length;
 	}
-	pthread_mutex_unlock(&client.lock);
+	client_unlock();
 	return found;
 }
 
@@ -90,10 +90,10 @@ static int ask(struct inodax_map *m, uint64_t pos, uint64_t end, struct direct_f
 	bool behind;
 	int rc;
 
-	pthread_mutex_lock(&client.lock);
+	client_lock();
 	*generation = m->generation;
 	behind = grant_behind(g);
-	pthread_mutex_unlock(&client.lock);
+	client_unlock();
 	if (behind)
 		return -EAGAIN;
 	f->name = g->name;
@@ -172,9 +172,9 @@ static int give_back(struct inodax_map *m, uint64_t offset, uint64_t length)
 	struct direct_unmap u = { .name = m->grant->name, .offset = offset, .length = length, .area = m->area };
 
 	if (offset == m->start && length == m->length) {
-		pthread_mutex_lock(&client.lock);
+		client_lock();
 		m->placed = false;
-		pthread_mutex_unlock(&client.lock);
+		client_unlock();
 	}
 	return grant_ioctl(m->grant, DIRECT_IOC_UNMAP, &u);
 }
@@ -185,9 +185,9 @@ static int take(struct inodax_map *m, const struct direct_fault *f, uint64_t end
 	int rc = desc_fd(&m->grant->pool) < 0 && f->count ? -EBADF : 0;
 
 	*taken = f->offset;
-	pthread_mutex_lock(&client.lock);
+	client_lock();
 	if (generation != m->generation || grant_behind(m->grant)) {
-		pthread_mutex_unlock(&client.lock);
+		client_unlock();
 		return -EAGAIN;
 	}
 	for (uint32_t i = 0; i < f->count && !rc; i++) {
@@ -199,7 +199,7 @@ static int take(struct inodax_map *m, const struct direct_fault *f, uint64_t end
 		set_cached(m, *taken, end - *taken, INODAX_CACHED, client_reason(rc));
 	else
 		note_stop(m, f, end);
-	pthread_mutex_unlock(&client.lock);
+	client_unlock();
 	return rc;
 }
 
@@ -259,10 +259,10 @@ static int place_area(struct inodax_map *m)
 	rc = grant_ioctl(m->grant, DIRECT_IOC_MAP, &map);
 	if (rc)
 		return rc;
-	pthread_mutex_lock(&client.lock);
+	client_lock();
 	m->area = map.area;
 	m->placed = true;
-	pthread_mutex_unlock(&client.lock);
+	client_unlock();
 	return 0;
 }
 
@@ -286,13 +286,13 @@ static void look(struct inodax_map *m, bool *stale, bool *connected)
 {
 	struct piece all = { .kind = INODAX_CACHED, .reason = m->grant->reason };
 
-	pthread_mutex_lock(&client.lock);
+	client_lock();
 	m->revoked = false;
 	*stale = m->grant->stale;
 	*connected = m->grant->page;
 	if (!*stale && !*connected)
 		pieces_set_all(&m->pieces, &all);
-	pthread_mutex_unlock(&client.lock);
+	client_unlock();
 }
 
 /* What went wrong is what the pieces that are not direct say. -EACCES: the daemon does not know the grant. */
@@ -301,15 +301,15 @@ static int note_error(struct inodax_map *m, int rc)
 	uint64_t pos = m->start, end;
 
 	if (rc == -EACCES) {
-		pthread_mutex_lock(&client.lock);
+		client_lock();
 		m->grant->stale = true;
-		pthread_mutex_unlock(&client.lock);
+		client_unlock();
 		return -EAGAIN;
 	}
 	for (; next_cached(m, &pos, &end); pos = end) {
-		pthread_mutex_lock(&client.lock);
+		client_lock();
 		set_cached(m, pos, end - pos, INODAX_CACHED, client_reason(rc));
-		pthread_mutex_unlock(&client.lock);
+		client_unlock();
 	}
 	return 0;
 }
@@ -357,7 +357,7 @@ static bool unfinished(const struct inodax_map *m)
 
 void map_release(struct inodax_map *m, int rc)
 {
-	pthread_mutex_lock(&client.lock);
+	client_lock();
 	m->claimed = false;
 	if (rc == -EAGAIN) {
 		m->due = client_now() + AGAIN_MS;
@@ -371,7 +371,7 @@ void map_release(struct inodax_map *m, int rc)
 		m->pause = 0;
 	}
 	pthread_cond_broadcast(&client.changed);
-	pthread_mutex_unlock(&client.lock);
+	client_unlock();
 }
 
 /* The map that is due first and that nobody works on. */
@@ -395,7 +395,7 @@ void *resolver(void *arg)
 {
 	struct inodax_map *m;
 
-	pthread_mutex_lock(&client.lock);
+	client_lock();
 	for (;;) {
 		m = first_due();
 		if (!m) {
@@ -404,9 +404,9 @@ void *resolver(void *arg)
 			client_wait(m->due);
 		} else {
 			m->claimed = true;
-			pthread_mutex_unlock(&client.lock);
+			client_unlock();
 			map_release(m, map_resolve(m));
-			pthread_mutex_lock(&client.lock);
+			client_lock();
 		}
 	}
 	return arg;

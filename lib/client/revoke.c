@@ -119,7 +119,7 @@ static unsigned int answer_all(struct revoker *r, struct futex_waitv *w, bool *l
 	struct list *at;
 
 	*late = false;
-	pthread_mutex_lock(&client.lock);
+	client_lock();
 	wait_on(&w[n++], &r->changes, atomic_load(&r->changes), FUTEX_PRIVATE_FLAG);
 	list_for_each(at, &r->grants) {
 		struct grant *g = list_entry(at, struct grant, served);
@@ -127,7 +127,7 @@ static unsigned int answer_all(struct revoker *r, struct futex_waitv *w, bool *l
 
 		wait_on(&w[n++], &g->page->posted, posted, 0);
 	}
-	pthread_mutex_unlock(&client.lock);
+	client_unlock();
 	return n;
 }
 
@@ -196,10 +196,10 @@ int revoker_add(struct grant *g)
 	if (!r)
 		return -EAGAIN;
 	r->count++;
-	pthread_mutex_lock(&client.lock);
+	client_lock();
 	g->revoker = r;
 	list_add_tail(&g->served, &r->grants);
-	pthread_mutex_unlock(&client.lock);
+	client_unlock();
 	changed(r);
 	return 0;
 }
@@ -210,10 +210,10 @@ void revoker_remove(struct grant *g)
 
 	if (!r)
 		return;
-	pthread_mutex_lock(&client.lock);
+	client_lock();
 	g->revoker = NULL;
 	list_del(&g->served);
-	pthread_mutex_unlock(&client.lock);
+	client_unlock();
 	r->count--;
 	changed(r);
 }
