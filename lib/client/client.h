@@ -7,6 +7,8 @@
  *	cover.c		the cached mapping put over what is mapped directly
  *	resolve.c	what the daemon answers to FAULT becomes mappings; the thread that asks again
  *	revoke.c	the threads that answer revocations
+ *	uffd.c		memory that says when it is touched
+ *	hole.c		the thread that gives blocks to a hole when it is stored to
  *	fork.c		both sides of a fork
  *	map.c		the calls
  *	pin.c		pins
@@ -25,7 +27,11 @@
  *			Exclusively: fork.
  *	client.making	grants come and go. Held while the daemon is waited for.
  *	client.lock	all else. Never held while the daemon may be waited for: not across an ioctl, an open, or an
- *			access to memory of a file of the mount. What the threads of revoke.c take, and all they take.
+ *			access to memory of a map. What the threads of revoke.c and hole.c take, and all they take. Held with
+ *			all signals blocked: a handler may touch a hole.
+ *
+ * A hole of a map for stores is moved and unmapped with client.lock held, while the reader of uffd.c hears of it: that
+ * thread takes none of these.
  */
 #ifndef CLIENT_CLIENT_H
 #define CLIENT_CLIENT_H
@@ -100,6 +106,11 @@ struct inodax_map {
 	bool		 write;		/* constant */
 	bool		 claimed;	/* [lock] */
 	bool		 placed;	/* there is an area. [claimed, lock] */
+	bool		 sparse;	/* its holes are said as ranges, DIRECT_SPARSE. [claimed] */
+	bool		 demand;	/* INODAX_ZERO pieces say when they are touched: hole.c. [claimed, lock] */
+	bool		 filling;	/* hole.c asks the daemon: map and grant stay. [lock] */
+	uint64_t	 stored_to;	/* where the last store that got blocks ended, and how much that was. [lock] */
+	uint64_t	 stored;
 	uint32_t	 area;		/* [claimed, lock] */
 	uint64_t	 generation;	/* grows when some of it is revoked. [lock] */
 	bool		 revoked;	/* since it was claimed. [lock] */
@@ -214,6 +225,22 @@ bool map_has(const struct inodax_map *m, size_t offset, size_t length);
  */
 int map_resolve(struct inodax_map *m);
 
+/*
+ * map_ask - FAULT [pos, end) with these flags, with client.lock not held. *generation: of the map, before. The answer
+ * counts if, with the lock held, that is the same and grant_behind() says no. -EAGAIN: not now.
+ */
+int map_ask(struct inodax_map *m, uint64_t pos, uint64_t end, uint32_t flags, struct direct_fault *f,
+	    uint64_t *generation);
+
+/* map_put - map an extent of an answer that counts. Caller holds client.lock. On failure the cached mapping is there. */
+int map_put(struct inodax_map *m, const struct direct_extent *e);
+
+/*
+ * map_stopped - an answer ended before `end` for a reason, other than DIRECT_MORE and DIRECT_AGAIN: the rest is cached.
+ * Caller holds client.lock. -ENOMEM.
+ */
+int map_stopped(struct inodax_map *m, const struct direct_fault *f, uint64_t end);
+
 /* map_release - end a claim and say when the resolver is to look at the map. `rc`: of map_resolve(). */
 void map_release(struct inodax_map *m, int rc);
 
@@ -230,6 +257,61 @@ void revoker_remove(struct grant *g);
 
 /* revokers_forget - the child of a fork has no such threads. */
 void revokers_forget(void);
+
+/* ---- uffd.c ----------------------------------------------------------------------------------------------- */
+
+struct touch {
+	uint64_t	 address;	/* of the page */
+	bool		 store;
+};
+
+/*
+ * uffd_start - from now on there can be holes that say when they are touched. Caller holds client.making. Else why not,
+ * and uffd_refusal() has it in words.
+ */
+int uffd_start(void);
+const char *uffd_refusal(void);
+
+/* uffd_map_count - how many mappings the process may have. Once uffd_start() said 0. */
+uint64_t uffd_map_count(void);
+
+/*
+ * uffd_put - a hole over [at, at + length), whole pages; `zeros`: only a store is told. Whoever waits there is woken.
+ * Caller holds client.lock. On failure nothing may be mapped there.
+ */
+int uffd_put(char *at, uint64_t length, bool zeros);
+
+/* uffd_next - wait for a touch. Nobody who touched a hole goes on before something else is mapped there. */
+void uffd_next(struct touch *t);
+
+/* uffd_forget - the child of a fork has neither threads nor holes. */
+void uffd_forget(void);
+
+/* ---- hole.c ----------------------------------------------------------------------------------------------- */
+
+/* Reasons of pieces that the resolver is to ask for, compared as pointers. */
+extern const char hole_revoked[], hole_no_space[];
+
+/* hole_at - is the piece a hole that says when it is touched? Caller holds client.lock, here and below. */
+bool hole_at(const struct inodax_map *m, const struct piece *at);
+
+/*
+ * hole_put - [offset, offset + length) of the range becomes such a hole where it is not direct; `zeros`: one that is
+ * known to be a hole still. On failure the cached mapping is there.
+ */
+int hole_put(struct inodax_map *m, uint64_t offset, uint64_t length, uint32_t shift, bool zeros);
+
+/*
+ * hole_revoke - nothing of what is mapped in [offset, offset + length) stays; `zeros`: only zeros go. Holes are asked
+ * for when they are touched, the rest is cached. -ENOMEM: not done, or not all.
+ */
+int hole_revoke(struct inodax_map *m, uint64_t offset, uint64_t length, bool zeros);
+
+/* hole_wait - until nobody uses the map and its grant on behalf of a store. The lock is dropped meanwhile. */
+void hole_wait(struct inodax_map *m);
+
+/* hole_thread - the thread. */
+void *hole_thread(void *arg);
 
 /* ---- fork.c ----------------------------------------------------------------------------------------------- */
 

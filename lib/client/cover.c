@@ -172,6 +172,7 @@ static int take_all_out(struct inodax_map *m)
 	int rc;
 
 	client_lock();
+	hole_wait(m);
 	rc = map_cover(m, 0, m->length, cached.reason);
 	if (!rc) {
 		pieces_set_all(&m->pieces, &cached);

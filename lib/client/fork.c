@@ -50,6 +50,8 @@ static void leave_to_parent(struct grant *g)
 		(void)map_cover(m, 0, m->length, "not asked for since the fork");
 		m->claimed = false;
 		m->placed = false;
+		m->demand = false;
+		m->filling = false;
 		m->generation++;
 		m->due = client_now();
 	}
@@ -67,6 +69,7 @@ static void child(void)
 	client_init_locks();
 	client.resolving = false;
 	revokers_forget();
+	uffd_forget();
 	list_for_each(at, &client.grants)
 		leave_to_parent(list_entry(at, struct grant, node));
 	pthread_sigmask(SIG_SETMASK, &mask, NULL);

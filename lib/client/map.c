@@ -135,6 +135,7 @@ static int delete(struct inodax_map *m, bool keep)
 	pthread_rwlock_rdlock(&client.working);
 	u.name = m->grant->name;
 	client_lock();
+	hole_wait(m);
 	tell = m->placed;
 	if (keep)
 		rc = map_cover(m, 0, m->length, NULL);

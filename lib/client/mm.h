@@ -33,11 +33,6 @@ static inline int mm_madvise(void *at, size_t length, int advice)
 	return (int)syscall(SYS_madvise, at, length, (long)advice);
 }
 
-static inline int mm_mprotect(void *at, size_t length, int prot)
-{
-	return (int)syscall(SYS_mprotect, at, length, (long)prot);
-}
-
 static inline int mm_pkey_mprotect(void *at, size_t length, int prot, int key)
 {
 	return (int)syscall(SYS_pkey_mprotect, at, length, (long)prot, (long)key);
@@ -46,6 +41,22 @@ static inline int mm_pkey_mprotect(void *at, size_t length, int prot, int key)
 static inline int mm_msync(void *at, size_t length, int flags)
 {
 	return (int)syscall(SYS_msync, at, length, (long)flags);
+}
+
+static inline int mm_mprotect(void *at, size_t length, int prot)
+{
+	return (int)syscall(SYS_mprotect, at, length, (long)prot);
+}
+
+static inline int mm_munlock(void *at, size_t length)
+{
+	return (int)syscall(SYS_munlock, at, length);
+}
+
+/* Of a userfaultfd. */
+static inline int mm_ioctl(int fd, unsigned long request, void *arg)
+{
+	return (int)syscall(SYS_ioctl, (long)fd, request, arg);
 }
 
 #endif

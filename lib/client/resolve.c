@@ -31,8 +31,25 @@ static void set_cached(struct inodax_map *m, uint64_t offset, uint64_t length, u
 		(void)pieces_set(&m->pieces, &what);
 }
 
-/* The next part of the map from *pos on that is not direct, in the file. false: all of the rest is. */
-static bool next_cached(struct inodax_map *m, uint64_t *pos, uint64_t *end)
+/* May the daemon have something else for it now? */
+static bool is_open(const struct piece *at)
+{
+	return at->kind == INODAX_CACHED || at->kind == INODAX_BEYOND || at->reason == hole_revoked ||
+	       at->reason == hole_no_space;
+}
+
+/* What of [pos, end) of the file is not cached becomes it; all of it now is, for this reason. -ENOMEM: or not. */
+static int cover(struct inodax_map *m, uint64_t pos, uint64_t end, uint32_t kind, const char *reason)
+{
+	int rc = pos < end ? map_cover(m, pos - m->start, end - pos, reason) : 0;
+
+	if (!rc)
+		set_cached(m, pos, end - pos, kind, reason);
+	return rc;
+}
+
+/* The next part of the map from *pos on that is to be asked for, in the file. false: nothing of the rest is. */
+static bool next_open(struct inodax_map *m, uint64_t *pos, uint64_t *end)
 {
 	uint64_t limit = m->start + m->length;
 	bool found = false;
@@ -40,11 +57,11 @@ static bool next_cached(struct inodax_map *m, uint64_t *pos, uint64_t *end)
 	client_lock();
 	for (*end = *pos; *end < limit; ) {
 		const struct piece *at = pieces_at(&m->pieces, *end - m->start);
-		bool cached = at->kind == INODAX_CACHED || at->kind == INODAX_BEYOND;
+		bool open = is_open(at);
 
-		if (found && !cached)
+		if (found && !open)
 			break;
-		if (!found && cached) {
+		if (!found && open) {
 			*pos = *end;
 			found = true;
 		}
@@ -83,8 +100,9 @@ static int check_answer(const struct grant *g, const struct direct_fault *f)
 	return at == f->next ? 0 : -EPROTO;
 }
 
-/* *generation: of the map, before it is asked. -EAGAIN: not now; -EACCES: the daemon does not know the grant. */
-static int ask(struct inodax_map *m, uint64_t pos, uint64_t end, struct direct_fault *f, uint64_t *generation)
+/* -EACCES: the daemon does not know the grant. */
+int map_ask(struct inodax_map *m, uint64_t pos, uint64_t end, uint32_t flags, struct direct_fault *f,
+	    uint64_t *generation)
 {
 	struct grant *g = m->grant;
 	bool behind;
@@ -101,6 +119,7 @@ static int ask(struct inodax_map *m, uint64_t pos, uint64_t end, struct direct_f
 	f->length = end - pos;
 	f->address = (uintptr_t)m->base + (pos - m->start);
 	f->area = m->area;
+	f->flags = flags;
 	rc = grant_ioctl(g, DIRECT_IOC_FAULT, f);
 	if (!rc && (f->offset != pos || f->length != end - pos))
 		rc = -EPROTO;
@@ -131,8 +150,7 @@ static int map_alone(const struct inodax_map *m, const struct direct_extent *e, 
 	return 0;
 }
 
-/* Caller holds client.lock. On failure the cached mapping is there. */
-static int put_extent(struct inodax_map *m, const struct direct_extent *e)
+int map_put(struct inodax_map *m, const struct direct_extent *e)
 {
 	static const uint32_t kinds[] = {
 		[DIRECT_POOL] = INODAX_DIRECT, [DIRECT_ZERO] = INODAX_ZERO, [DIRECT_POISON] = INODAX_LOST,
@@ -141,29 +159,30 @@ static int put_extent(struct inodax_map *m, const struct direct_extent *e)
 		.offset = e->offset - m->start, .length = e->length, .kind = kinds[e->type], .shift = e->shift,
 		.reason = e->type == DIRECT_POISON ? "the media failed" : NULL,
 	};
-	int rc = pieces_set(&m->pieces, &what);
+	int rc;
 
-	if (rc)
-		return rc;
-	rc = map_alone(m, e, m->base + what.offset);
+	if (m->demand && e->type == DIRECT_ZERO)
+		return hole_put(m, what.offset, what.length, e->shift, false);
+	rc = pieces_set(&m->pieces, &what);
+	if (!rc)
+		rc = map_alone(m, e, m->base + what.offset);
 	if (rc)
 		(void)map_cover(m, what.offset, what.length, client_reason(rc));
 	return rc;
 }
 
-static void note_stop(struct inodax_map *m, const struct direct_fault *f, uint64_t end)
+int map_stopped(struct inodax_map *m, const struct direct_fault *f, uint64_t end)
 {
-	switch (f->stop) {
-	case DIRECT_EOF:
-		set_cached(m, f->next, end - f->next, INODAX_BEYOND, NULL);
-		break;
-	case DIRECT_NOSPC:
-		set_cached(m, f->next, end - f->next, INODAX_CACHED, "no space for the blocks of a hole");
-		break;
-	case DIRECT_CACHED:
-		set_cached(m, f->next, end - f->next, INODAX_CACHED, "others use the file through the page cache");
-		break;
-	}
+	uint32_t kind = INODAX_CACHED;
+	const char *reason = NULL;
+
+	if (f->stop == DIRECT_EOF)
+		kind = INODAX_BEYOND;
+	else if (f->stop == DIRECT_NOSPC)
+		reason = hole_no_space;
+	else
+		reason = "others use the file through the page cache";
+	return cover(m, f->next, end, kind, reason);
 }
 
 /* Units that were given and are not mapped after all. An area that is given back whole is gone. */
@@ -171,12 +190,25 @@ static int give_back(struct inodax_map *m, uint64_t offset, uint64_t length)
 {
 	struct direct_unmap u = { .name = m->grant->name, .offset = offset, .length = length, .area = m->area };
 
+	if (!length)
+		return 0;
 	if (offset == m->start && length == m->length) {
 		client_lock();
 		m->placed = false;
 		client_unlock();
 	}
 	return grant_ioctl(m->grant, DIRECT_IOC_UNMAP, &u);
+}
+
+/*
+ * The rest could not be mapped, and is going to be given back: what hole.c was answered for it does not count either.
+ * Returns rc.
+ */
+static int leave(struct inodax_map *m, uint64_t pos, uint64_t end, int rc)
+{
+	m->generation++;
+	(void)cover(m, pos, end, INODAX_CACHED, client_reason(rc));
+	return rc;
 }
 
 /* Map what was answered. -EAGAIN: the answer does not count. Else *taken is how far it went; if not to f->next, why. */
@@ -191,14 +223,14 @@ static int take(struct inodax_map *m, const struct direct_fault *f, uint64_t end
 		return -EAGAIN;
 	}
 	for (uint32_t i = 0; i < f->count && !rc; i++) {
-		rc = put_extent(m, &f->extent[i]);
+		rc = map_put(m, &f->extent[i]);
 		if (!rc)
 			*taken += f->extent[i].length;
 	}
 	if (rc)
-		set_cached(m, *taken, end - *taken, INODAX_CACHED, client_reason(rc));
-	else
-		note_stop(m, f, end);
+		rc = leave(m, *taken, end, rc);
+	else if (f->stop != DIRECT_MORE && f->stop != DIRECT_AGAIN)
+		rc = map_stopped(m, f, end);
 	client_unlock();
 	return rc;
 }
@@ -212,7 +244,7 @@ static int resolve_part(struct inodax_map *m, struct direct_fault *f, uint64_t p
 	int rc;
 
 	do {
-		rc = ask(m, pos, end, f, &generation);
+		rc = map_ask(m, pos, end, m->sparse ? DIRECT_LOAD : 0, f, &generation);
 		if (rc)
 			return rc;
 		rc = take(m, f, end, generation, &taken);
@@ -235,12 +267,25 @@ static int resolve(struct inodax_map *m)
 
 	if (!f)
 		return -ENOMEM;
-	while (!rc && more && next_cached(m, &pos, &end)) {
+	while (!rc && more && next_open(m, &pos, &end)) {
 		rc = resolve_part(m, f, pos, end, &more);
 		pos = end;
 	}
 	free(f);
 	return rc;
+}
+
+/* Zeros that are only loaded need nobody to see stores. */
+static bool may_be_sparse(const struct inodax_map *m)
+{
+	int rc;
+
+	if (!m->write)
+		return true;
+	pthread_mutex_lock(&client.making);
+	rc = uffd_start();
+	pthread_mutex_unlock(&client.making);
+	return !rc;
 }
 
 /* The range becomes an area of the grant. */
@@ -250,17 +295,23 @@ static int place_area(struct inodax_map *m)
 		.name = m->grant->name, .offset = m->start, .length = m->length,
 		.flags = m->write ? DIRECT_WRITE : 0,
 	};
+	bool sparse;
 	int rc;
 
 	if (m->placed)
 		return 0;
 	if ((m->start | m->length | (uintptr_t)m->base) & (m->grant->unit - 1))
 		return -EOPNOTSUPP;	/* mapped before the map unit was known */
+	sparse = may_be_sparse(m);
+	if (sparse)
+		map.flags |= DIRECT_SPARSE;
 	rc = grant_ioctl(m->grant, DIRECT_IOC_MAP, &map);
 	if (rc)
 		return rc;
 	client_lock();
 	m->area = map.area;
+	m->sparse = sparse;
+	m->demand = sparse && m->write;
 	m->placed = true;
 	client_unlock();
 	return 0;
@@ -306,9 +357,9 @@ static int note_error(struct inodax_map *m, int rc)
 		client_unlock();
 		return -EAGAIN;
 	}
-	for (; next_cached(m, &pos, &end); pos = end) {
+	for (; next_open(m, &pos, &end); pos = end) {
 		client_lock();
-		set_cached(m, pos, end - pos, INODAX_CACHED, client_reason(rc));
+		(void)cover(m, pos, end, INODAX_CACHED, client_reason(rc));
 		client_unlock();
 	}
 	return 0;
@@ -350,7 +401,7 @@ static bool unfinished(const struct inodax_map *m)
 	if (g->stale)
 		return true;
 	for (size_t i = 0; i < m->pieces.count; i++)
-		if (m->pieces.piece[i].kind == INODAX_CACHED || m->pieces.piece[i].kind == INODAX_BEYOND)
+		if (is_open(&m->pieces.piece[i]))
 			return true;
 	return false;
 }

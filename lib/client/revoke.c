@@ -31,8 +31,8 @@ struct revoker {
 
 /* ---- Answering -------------------------------------------------------------------------------------------- */
 
-/* Take out what [offset, offset + length) of the file has in common with the map. */
-static int revoke_range(struct inodax_map *m, uint64_t offset, uint64_t length)
+/* Take out what [offset, offset + length) of the file has in common with the map; `zeros`: of zeros alone. */
+static int revoke_range(struct inodax_map *m, uint64_t offset, uint64_t length, bool zeros)
 {
 	uint64_t unit = m->grant->unit, end = offset + length, limit = m->start + m->length;
 
@@ -46,7 +46,7 @@ static int revoke_range(struct inodax_map *m, uint64_t offset, uint64_t length)
 	m->revoked = true;
 	m->due = client_now();
 	m->pause = 0;
-	return map_cover(m, offset - m->start, end - offset, "revoked");
+	return hole_revoke(m, offset - m->start, end - offset, zeros);
 }
 
 static int revoke_all(struct grant *g)
@@ -57,7 +57,7 @@ static int revoke_all(struct grant *g)
 	list_for_each(at, &g->maps) {
 		struct inodax_map *m = list_entry(at, struct inodax_map, node);
 
-		if (revoke_range(m, m->start, m->length))
+		if (revoke_range(m, m->start, m->length, false))
 			rc = -ENOMEM;
 	}
 	return rc;
@@ -71,7 +71,7 @@ static int revoke_record(struct grant *g, const struct direct_revoke *r)
 		struct inodax_map *m = list_entry(at, struct inodax_map, node);
 
 		if (m->placed && m->area == r->area)
-			return revoke_range(m, r->offset, r->length);
+			return revoke_range(m, r->offset, r->length, r->flags & DIRECT_REVOKE_ZEROS);
 	}
 	return 0;
 }

@@ -113,6 +113,7 @@ static int basic(const char *path, bool direct)
 	if (!buffer)
 		fail("no memory");
 	check(ftruncate(fd, LENGTH), "ftruncate");
+	check(fallocate(fd, 0, 0, LENGTH), "fallocate");
 	check(inodax_map(fd, 0, LENGTH, INODAX_MAP_WRITE | (direct ? INODAX_MAP_REQUIRE : 0), &m), "inodax_map");
 	at = inodax_map_address(m);
 	if (direct)

@@ -1,0 +1,324 @@
+/*
+ * Holes of maps for stores, which get blocks when they are stored to: the thread that does that.
+ *
+ * A hole is memory that says when it is touched (uffd.c). A load asks the daemon what is there, for 2 MiB around: where
+ * it still is a hole, zeros come that can be loaded from then on without anybody being asked. A store asks for blocks,
+ * and what comes is mapped. A revocation takes the zeros away, and leaves the hole: the next touch asks again.
+ *
+ * How much is asked for: a store gets its unit alone, so what is stored to at random is all that is allocated. Stores
+ * one after the other get twice as much each time, up to 2 MiB. Each unit in the middle of a hole makes three mappings
+ * of one, and a process has no more than vm.max_map_count: a map in more than half as many pieces fills 2 MiB around
+ * each store. Where the kernel has none left all the same, the map is cached.
+ *
+ * The thread of a program that touches a hole may hold whatever lock the program has, malloc()'s too. So the thread
+ * here takes client.lock and nothing else, which no thread touches a map with, in a signal handler neither; it
+ * allocates nothing from the heap, asks by a buffer of its own, and touches no map. It claims no map, as who has a claim
+ * may wait for whatever it likes: the map and its grant stay as long as `filling` is set.
+ */
+#include "client/client.h"
+
+#include <errno.h>
+
+#include "client/inodax.h"
+#include "client/mm.h"
+
+#define AROUND		(2ULL << 20)
+#define WAIT_MS		5000U		/* for revocations elsewhere, before the page cache has to do */
+#define AGAIN_MS	1U
+#define RETRY_MS	100U		/* when there is no way to go on */
+#define NOSPC_MS	1000U		/* until what got no blocks is a hole again */
+
+const char hole_revoked[] = "a hole, asked for when it is touched";
+const char hole_no_space[] = "no space for the blocks of a hole";
+
+/* Where something was touched, and what is asked for. */
+struct fill {
+	struct inodax_map *m;
+	uint64_t	 pos;		/* the unit, in the file */
+	uint64_t	 first, end;	/* pos is within */
+	bool		 store;
+};
+
+bool hole_at(const struct inodax_map *m, const struct piece *at)
+{
+	return m->demand && at->kind == INODAX_ZERO;
+}
+
+/* ---- Made, revoked ---------------------------------------------------------------------------------------- */
+
+/* One part, alike throughout. */
+static int put_part(struct inodax_map *m, const struct piece *part, bool zeros)
+{
+	int rc = pieces_set(&m->pieces, part);
+
+	if (!rc)
+		rc = uffd_put(m->base + part->offset, part->length, zeros);
+	if (rc)
+		(void)map_cover(m, part->offset, part->length, client_reason(rc));
+	return rc;
+}
+
+int hole_put(struct inodax_map *m, uint64_t offset, uint64_t length, uint32_t shift, bool zeros)
+{
+	struct piece part = { .kind = INODAX_ZERO, .shift = shift };
+	uint64_t end = offset + length;
+	int rc = 0;
+
+	for (part.offset = offset; part.offset < end && !rc; part.offset += part.length) {
+		const struct piece *at = pieces_at(&m->pieces, part.offset);
+
+		part.length = (at->offset + at->length < end ? at->offset + at->length : end) - part.offset;
+		if (at->kind == INODAX_DIRECT)
+			continue;
+		if (hole_at(m, at) && !zeros)
+			rc = pieces_set(&m->pieces, &part);
+		else
+			rc = put_part(m, &part, zeros);
+	}
+	return rc;
+}
+
+/* No zeros are left: whoever touches it asks. */
+static int empty(struct inodax_map *m, uint64_t offset, uint64_t length, uint32_t shift)
+{
+	struct piece part = {
+		.offset = offset, .length = length, .kind = INODAX_ZERO, .shift = shift, .reason = hole_revoked,
+	};
+
+	if (mm_madvise(m->base + offset, length, MADV_DONTNEED) || pieces_set(&m->pieces, &part))
+		return map_cover(m, offset, length, "revoked");
+	return 0;
+}
+
+int hole_revoke(struct inodax_map *m, uint64_t offset, uint64_t length, bool zeros)
+{
+	uint64_t end = offset + length, next;
+	int rc = 0;
+
+	for (; offset < end && !rc; offset = next) {
+		const struct piece *at = pieces_at(&m->pieces, offset);
+
+		next = at->offset + at->length < end ? at->offset + at->length : end;
+		if (hole_at(m, at))
+			rc = empty(m, offset, next - offset, at->shift);
+		else if (!zeros || at->kind == INODAX_ZERO)
+			rc = map_cover(m, offset, next - offset, "revoked");
+	}
+	return rc;
+}
+
+void hole_wait(struct inodax_map *m)
+{
+	while (m->filling)
+		pthread_cond_wait(&client.changed, &client.lock);
+}
+
+/* ---- How much --------------------------------------------------------------------------------------------- */
+
+/* `size` bytes around the unit, aligned, as far as the hole goes. */
+static void around(struct fill *f, const struct piece *hole, uint64_t size)
+{
+	uint64_t first = f->m->start + hole->offset, end = first + hole->length;
+
+	f->first = f->pos & ~(size - 1);
+	f->end = f->first + size;
+	if (f->first < first)
+		f->first = first;
+	if (f->end > end)
+		f->end = end;
+}
+
+static void how_much(struct fill *f, const struct piece *hole)
+{
+	uint64_t size = f->m->grant->unit, around_size = size > AROUND ? size : AROUND;
+	uint64_t end = f->m->start + hole->offset + hole->length;
+
+	if (!f->store || f->m->pieces.count > uffd_map_count() / 2) {
+		around(f, hole, around_size);
+		return;
+	}
+	if (f->m->stored && f->pos == f->m->stored_to)
+		size = 2 * f->m->stored < around_size ? 2 * f->m->stored : around_size;
+	f->first = f->pos;
+	f->end = f->pos + size;
+	if (f->end > end)
+		f->end = end;
+}
+
+/* ---- Filling ---------------------------------------------------------------------------------------------- */
+
+static struct inodax_map *map_of(uint64_t address)
+{
+	struct list *i, *j;
+
+	list_for_each(i, &client.grants) {
+		list_for_each(j, &list_entry(i, struct grant, node)->maps) {
+			struct inodax_map *m = list_entry(j, struct inodax_map, node);
+
+			if (address - (uintptr_t)m->base < m->length)
+				return m;
+		}
+	}
+	return NULL;
+}
+
+/* The hole that was touched. false: somebody was faster, and who waited was woken. */
+static bool find(const struct touch *t, struct fill *f)
+{
+	const struct piece *at;
+
+	f->m = map_of(t->address);
+	if (!f->m)
+		return false;
+	at = pieces_at(&f->m->pieces, t->address - (uintptr_t)f->m->base);
+	if (!hole_at(f->m, at))
+		return false;
+	f->store = t->store;
+	f->pos = (f->m->start + (t->address - (uintptr_t)f->m->base)) & ~(f->m->grant->unit - 1);
+	how_much(f, at);
+	return true;
+}
+
+static bool still(const struct fill *f)
+{
+	return hole_at(f->m, pieces_at(&f->m->pieces, f->pos - f->m->start));
+}
+
+/* The lock is given up while the daemon is asked; the map stays. -EAGAIN: the answer is void. */
+static int ask(const struct fill *f, struct direct_fault *answer)
+{
+	struct inodax_map *m = f->m;
+	uint64_t generation;
+	int rc;
+
+	if (!m->placed || m->grant->stale)
+		return -EIO;
+	m->filling = true;
+	client_unlock();
+	rc = map_ask(m, f->first, f->end, f->store ? 0 : DIRECT_LOAD, answer, &generation);
+	client_lock();
+	m->filling = false;
+	pthread_cond_broadcast(&client.changed);
+	if (!rc && (generation != m->generation || grant_behind(m->grant)))
+		rc = -EAGAIN;
+	return rc;
+}
+
+static int put_answer(struct inodax_map *m, const struct direct_fault *answer)
+{
+	int rc = desc_fd(&m->grant->pool) < 0 && answer->count ? -EBADF : 0;
+
+	for (uint32_t i = 0; i < answer->count && !rc; i++) {
+		const struct direct_extent *e = &answer->extent[i];
+
+		if (e->type == DIRECT_ZERO)
+			rc = hole_put(m, e->offset - m->start, e->length, e->shift, true);
+		else
+			rc = map_put(m, e);
+	}
+	return rc;
+}
+
+/* No blocks for the unit: whoever stores to it has SIGBUS, for a while. */
+static int no_space(const struct fill *f)
+{
+	struct inodax_map *m = f->m;
+	uint64_t unit = m->grant->unit;
+	struct piece lost = {
+		.offset = f->pos - m->start, .length = unit, .kind = INODAX_LOST, .reason = hole_no_space,
+	};
+	int rc = pieces_set(&m->pieces, &lost);
+
+	if (!rc && mm_mremap(client.nothing, 0, unit, MREMAP_MAYMOVE | MREMAP_FIXED, m->base + lost.offset) == MAP_FAILED)
+		rc = -errno;
+	if (!rc && mm_madvise(m->base + lost.offset, unit, MADV_DONTFORK))
+		rc = -errno;
+	if (rc)
+		return map_cover(m, lost.offset, unit, hole_no_space);
+	m->due = client_now() + NOSPC_MS;
+	return 0;
+}
+
+/* Nothing came for the unit. */
+static int stopped(const struct fill *f, const struct direct_fault *answer)
+{
+	if (answer->next != f->pos || answer->stop == DIRECT_MORE)
+		return -EPROTO;
+	if (answer->stop == DIRECT_AGAIN)
+		return -EAGAIN;
+	if (answer->stop == DIRECT_NOSPC && f->store)
+		return no_space(f);
+	f->m->due = client_now() + NOSPC_MS;
+	return map_stopped(f->m, answer, f->end);
+}
+
+/* Once. -EAGAIN: again, in a moment. Else an error, or whoever waits was woken. client.lock held, dropped between. */
+static int attempt(const struct touch *t, struct fill *f)
+{
+	static struct direct_fault answer;	/* one thread: its own */
+	int rc;
+
+	if (!find(t, f))
+		return 0;
+	rc = ask(f, &answer);
+	if (!rc)
+		rc = put_answer(f->m, &answer);
+	if (rc)
+		return rc;
+	if (f->store) {
+		f->m->stored_to = answer.next;
+		f->m->stored = answer.next - f->first;
+	}
+	if (f->store ? !still(f) : answer.next > f->pos)
+		return 0;
+	if (f->first < f->pos) {
+		/* What was answered ended before the unit. */
+		f->first = f->pos;
+		rc = ask(f, &answer);
+		if (!rc)
+			rc = put_answer(f->m, &answer);
+		if (rc || (f->store ? !still(f) : answer.next > f->pos))
+			return rc;
+	}
+	return stopped(f, &answer);
+}
+
+/* The page cache has to do: cached, from the unit to the end of what was asked for. */
+static int give_up(const struct touch *t, struct fill *f, int rc)
+{
+	if (!find(t, f))
+		return 0;
+	if (rc == -EACCES)
+		f->m->grant->stale = true;
+	f->m->due = client_now();
+	return map_cover(f->m, f->pos - f->m->start, f->end - f->pos, client_reason(rc));
+}
+
+static void touched(const struct touch *t)
+{
+	uint64_t until = client_now() + WAIT_MS;
+	struct fill f;
+	int rc;
+
+	client_lock();
+	while ((rc = attempt(t, &f)) == -EAGAIN && client_now() < until)
+		client_wait(client_now() + AGAIN_MS);
+	while (rc) {
+		rc = give_up(t, &f, rc);
+		if (rc)
+			client_wait(client_now() + RETRY_MS);
+	}
+	pthread_cond_broadcast(&client.changed);	/* a map may be due */
+	client_unlock();
+}
+
+void *hole_thread(void *arg)
+{
+	struct touch t;
+
+	for (;;) {
+		uffd_next(&t);
+		touched(&t);
+	}
+	return arg;
+}

@@ -1,0 +1,253 @@
+#!/bin/bash
+# Holes of maps for stores: a load takes no blocks, a store - of a thread, a system call, a signal handler - takes those
+# that it needs, and what others put into a hole is seen at once. And what is done where stores cannot be seen.
+# shellcheck source=tests/lib/common.sh
+. "${top_srcdir:-.}/tests/lib/common.sh"
+
+need_inodax
+need_root
+need python3 fallocate
+need_fuse
+client=$(helper direct/hole_client)
+holder=$(helper direct/map_client)
+mib=$((1 << 20))
+count=$(scale 1000 10000 10000)
+make_pool 192
+mount_pool hole_limit=1
+
+no_references() {
+	[ "$(counted refcount)" = 0 ]
+}
+
+nothing_held() {
+	until_true 20 no_references || fail "$1: $(counted refcount) references are left"
+}
+
+free_blocks() {
+	stat -f -c %f "$mnt"
+}
+
+# ---- One program ---------------------------------------------------------------------------------
+
+# holes VERB WANTED [ARGUMENT...]: of a file of its own.
+holes() {
+	local verb=$1 wanted=$2 status=0
+	shift 2
+	# The child of a fork starts threads: see map.sh.
+	TSAN_OPTIONS="${TSAN_OPTIONS-}:die_after_fork=0" timeout 300 "$client" "$verb" "$mnt/$verb" "$@" \
+		> "$dir/out" 2> "$dir/err" < /dev/null || status=$?
+	[ "$status" != 77 ] || skip "$(cat "$dir/out")"
+	[ "$status" = 0 ] || fail "hole_client $verb: status $status: $(cat "$dir/err")"
+	same "hole_client $verb" "$(cat "$dir/out")" "$wanted"
+	rm "$mnt/$verb"
+	nothing_held "after hole_client $verb"
+}
+
+head -c $((3 * mib)) /dev/urandom > "$mnt/other"
+step "threads that store to the same blocks"
+holes threads "nothing is lost"
+step "system calls"
+holes system "the kernel loads and stores" "$mnt/other"
+step "signal handlers"
+holes handler "handlers store"
+step "a run of stores"
+holes run "a run is stored"
+step "fork"
+holes fork "both have the hole"
+step "descriptors closed"
+holes closed "nothing is lost"
+step "unmapped while a thread stores"
+holes unmap "unmapped"
+
+step "1 TiB, $count stores"
+before=$(free_blocks)
+coproc CLIENT { exec "$client" random "$mnt/tib" $((1 << 40)) "$count" 2> "$dir/err"; }
+# shellcheck disable=SC2153 # coproc sets it
+client_pid=$CLIENT_PID
+read -r -t 300 word blocks <&"${CLIENT[0]}" || fail "hole_client random: $(cat "$dir/err")"
+same "hole_client random" "$word" blocks
+used=$((before - $(free_blocks)))
+if [ "$used" -lt "$blocks" ] || [ "$used" -gt $((blocks + blocks / 64 + 16)) ]; then
+	fail "$used blocks of the pool are used, $blocks were stored to"
+fi
+same "references" "$(counted refcount)" "$blocks"
+printf '\n' >&"${CLIENT[1]}"
+wait_ended "$client_pid" || fail "hole_client random does not end"
+same "exit status of hole_client random: $(cat "$dir/err")" "$ended" 0
+nothing_held "after 1 TiB"
+rm "$mnt/tib"
+
+step "SIGKILL"
+coproc CLIENT { exec "$client" storm "$mnt/storm" 2> "$dir/err"; }
+client_pid=$CLIENT_PID
+read -r -t 60 word <&"${CLIENT[0]}" || fail "hole_client storm: $(cat "$dir/err")"
+sleep 0.5
+kill -KILL "$client_pid"
+wait_ended "$client_pid" 2>> "$dir/coproc" || fail "a client that stores survives SIGKILL"
+nothing_held "after SIGKILL"
+rm "$mnt/storm"
+
+# ---- Several -------------------------------------------------------------------------------------
+
+# shellcheck disable=SC2034	# A and B are used by name
+# start A|B FILE LENGTH WRITE: a client that holds a map.
+start() {
+	local who=$1 word at pid
+	shift
+	case $who in
+	A) coproc A { exec "${as[@]}" "$holder" hold "$@" 2>> "$dir/client"; } ;;
+	B) coproc B { exec "${as[@]}" "$holder" hold "$@" 2>> "$dir/client"; } ;;
+	esac 2>> "$dir/coproc"
+	answer "$who"
+	read -r word at pid <<< "$reply"
+	same "client $who" "$word" mapped
+	case $who in
+	A) a_pid=$pid ;;
+	B) b_pid=$pid ;;
+	esac
+}
+
+# answer A|B: $reply is the next line of the client.
+answer() {
+	local -n of=$1
+	read -r -t 60 reply <&"${of[0]}" || fail "client $1 does not answer: $(cat "$dir/client")"
+}
+
+# says TEXT A|B WANTED COMMAND...
+says() {
+	local text=$1 who=$2 wanted=$3
+	shift 3
+	local -n to=$who
+	printf '%s\n' "$*" >&"${to[1]}"
+	answer "$who"
+	same "$text: client $who, $*" "$reply" "$wanted"
+}
+
+# kind A|B OFFSET: $reply is its query.
+kind() {
+	local -n to=$1
+	printf 'query %s\n' "$2" >&"${to[1]}"
+	answer "$1"
+}
+
+is_kind() {
+	kind "$1" "$2"
+	[ "${reply%% *}" = "$3" ]
+}
+
+# becomes A|B OFFSET KIND
+becomes() {
+	until_true 20 is_kind "$@" || fail "client $1, offset $2: '$reply' after 20 s, needed $3"
+}
+
+# stop A|B
+stop() {
+	local -n to=$1
+	local pid=$a_pid
+	[ "$1" = A ] || pid=$b_pid
+	printf 'quit\n' >&"${to[1]}"
+	wait_ended "$pid" || fail "client $1 does not end"
+	same "status of client $1" "$ended" 0
+}
+
+as=()
+for write in 1 0; do
+	step "filled by others, seen by a map with stores: $write"
+	truncate -s 0 "$mnt/filled"
+	truncate -s $((64 * mib)) "$mnt/filled"
+	start A "$mnt/filled" $((64 * mib)) "$write"
+	start B "$mnt/filled" $((64 * mib)) 1
+	for n in 1 2 3 4; do
+		says "before" A 0 load $((n * 5000000))
+		says "a store" B stored store $((n * 5000000)) "$n"
+		says "after a store of another" A "$n" load $((n * 5000000))
+		printf '\101' | dd of="$mnt/filled" bs=1 seek=$((n * 5000000 + 100000)) conv=notrunc status=none
+		says "after write()" A 65 load $((n * 5000000 + 100000))
+		says "beside it" A 0 load $((n * 5000000 + 200000))
+	done
+	says "after write()" B 65 load 5100000
+	becomes A 5000000 direct
+	becomes A 5100000 direct
+	becomes A 40000000 zero
+	stop A
+	stop B
+	nothing_held "after two clients"
+done
+
+step "truncate and punch"
+start A "$mnt/filled" $((64 * mib)) 1
+says "a hole" A 0 load $((50 * mib))
+truncate -s $((48 * mib)) "$mnt/filled"
+says "beyond" A sigbus load $((50 * mib))
+says "beyond" A sigbus store $((60 * mib)) 1
+says "below" A 0 load $((47 * mib))
+says "below" A stored store $((47 * mib)) 9
+truncate -s $((64 * mib)) "$mnt/filled"
+becomes A $((50 * mib)) zero
+says "grown" A 0 load $((50 * mib))
+says "grown" A stored store $((50 * mib)) 3
+fallocate -p -o $((47 * mib)) -l $((4 * mib)) "$mnt/filled"
+says "punched" A 0 load $((47 * mib))
+says "punched" A 0 load $((50 * mib))
+says "punched" A stored store $((50 * mib + 1)) 4
+same "read" "$(dd if="$mnt/filled" bs=1 skip=$((50 * mib + 1)) count=1 status=none | od -An -tu1 | tr -d ' ')" 4
+says "the file through the page cache" A 4 load $((50 * mib + 1))
+python3 - "$mnt/filled" $((50 * mib)) $((52 * mib)) <<- 'END'
+	import mmap, sys
+	there, hole = int(sys.argv[2]), int(sys.argv[3])
+	with open(sys.argv[1], "r+b") as f:
+	    with mmap.mmap(f.fileno(), 0) as m:
+	        assert m[there + 1] == 4 and m[hole] == 0
+	        m[hole] = 77
+	        m.flush()
+END
+says "stored by mmap(2)" A 77 load $((52 * mib))
+says "a store" A stored store $((53 * mib)) 78
+same "read" "$(dd if="$mnt/filled" bs=1 skip=$((53 * mib)) count=1 status=none)" N
+becomes A $((53 * mib)) direct
+says "direct again" A 78 load $((53 * mib))
+becomes A $((55 * mib)) zero
+stop A
+nothing_held "after truncate and punch"
+
+step "no space"
+truncate -s 0 "$mnt/filled"
+truncate -s $((64 * mib)) "$mnt/filled"
+start A "$mnt/filled" $((64 * mib)) 1
+says "a hole" A 0 load 0
+dd if=/dev/zero of="$mnt/full" bs=1M status=none 2>> "$dir/full" && fail "the pool never is full"
+dd if=/dev/zero of="$mnt/full2" bs=4096 status=none 2>> "$dir/full" && fail "the pool never is full"
+says "full" A sigbus store 0 1
+kind A 0
+same "why" "$reply" "lost 0 4096 0 no space for the blocks of a hole"
+says "beside it" A 0 load 8192
+rm "$mnt/full" "$mnt/full2"
+becomes A 0 zero
+says "there is space" A stored store 0 1
+becomes A 0 direct
+stop A
+nothing_held "after no space"
+
+# ---- Where stores cannot be seen -----------------------------------------------------------------
+
+step "a user without userfaultfd"
+need setpriv
+as=(setpriv --reuid=65534 --regid=65534 --clear-groups)
+chmod 666 "$pool" "$mnt/filled"
+truncate -s 0 "$mnt/filled"
+truncate -s $((64 * mib)) "$mnt/filled"
+start A "$mnt/filled" "$mib" 1
+kind A 0
+[ "${reply%% *}" != zero ] || skip "ordinary users have a userfaultfd here, or none was needed"
+same "a small hole" "${reply%% *}" direct
+[ "$(stat -c %b "$mnt/filled")" -ge $((mib / 512)) ] || fail "a small hole has $(stat -c %b "$mnt/filled") sectors"
+says "a store" A stored store 5 1
+start B "$mnt/filled" $((64 * mib)) 1
+kind B 0
+[[ $reply == "cached "*"no userfaultfd: "* ]] || fail "a large hole is '$reply'"
+says "a store" B stored store $((2 * mib)) 2
+same "read" "$(dd if="$mnt/filled" bs=1 skip=$((2 * mib)) count=1 status=none | od -An -tu1 | tr -d ' ')" 2
+stop A
+stop B
+nothing_held "after an ordinary user"
+finish
