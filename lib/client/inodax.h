@@ -51,7 +51,8 @@ int inodax_pool_info(const char *path, struct inodax_pool_info *info, char *mess
  *
  * Direct access needs the right to write the pool. The library has threads of its own, all signals blocked, from the
  * first map on. fork(2) works: parent and child both have all maps, in the child through the page cache until it calls
- * a function below. Not so clone(2) alone and _Fork(3): what is direct is not mapped in such a child. Memory of a map
+ * a function below. Not so clone(2) alone and _Fork(3): what is direct is not mapped in such a child. Handlers of
+ * pthread_atfork(3) touch no map. Memory of a map
  * is unmapped with inodax_unmap() and not otherwise changed: no munmap, mremap, mprotect, madvise, MAP_FIXED.
  *
  * None of these functions may be called from a signal handler or between vfork(2) and exec.
@@ -64,7 +65,10 @@ struct inodax_map;
 /*
  * inodax_map - map [offset, offset + length) of the regular file that `fd` is open on. `offset`: bytes, a multiple of
  * 4096. `fd`: open for reading, and for writing too with INODAX_MAP_WRITE; the library opens the file anew, the caller
- * may close it at once. Holes of a map for writing are allocated. *out is the caller's until inodax_unmap().
+ * may close it at once. A hole of a map for writing gets blocks where it is stored to; a store for which there is no
+ * space raises SIGBUS. Without a userfaultfd that sees stores of the kernel too (Linux 5.14; CAP_SYS_PTRACE,
+ * vm.unprivileged_userfaultfd=1 or the right to open /dev/userfaultfd) holes get their blocks here, and a map of more
+ * than the mount allows is not direct. *out is the caller's until inodax_unmap().
  *
  * -EINVAL: a flag that is not known, an offset that is no multiple, an empty range or one that ends beyond what a file
  * can have. -EBADF, -EACCES: `fd` is not open, or not as the flags want. -EOPNOTSUPP: the file is not regular, not on
@@ -87,10 +91,10 @@ int inodax_sync(struct inodax_map *map, size_t offset, size_t length);
 
 /* What a piece is. */
 #define INODAX_DIRECT	1U	/* the pool itself */
-#define INODAX_ZERO	2U	/* a hole of a map for loads only: zeros */
+#define INODAX_ZERO	2U	/* a hole: zeros, and blocks where it is stored to */
 #define INODAX_CACHED	3U	/* through the page cache; `reason` says why */
 #define INODAX_BEYOND	4U	/* past the end of the file: SIGBUS */
-#define INODAX_LOST	5U	/* the media failed: SIGBUS */
+#define INODAX_LOST	5U	/* the media failed, or a store got no blocks; `reason` says which: SIGBUS */
 
 struct inodax_query {
 	uint32_t size;			/* in: sizeof(struct inodax_query); out: bytes filled in */

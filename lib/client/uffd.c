@@ -30,7 +30,7 @@
 #define MESSAGES	16U		/* read at once */
 #define MAP_COUNT	65530U		/* what the kernel has for vm.max_map_count */
 
-/* Stores by the kernel are seen without UFFD_USER_MODE_ONLY alone; 5.7 has the first feature, 4.11 the others. */
+/* Linux 5.7; MADV_POPULATE_READ is of 5.14. */
 #define FEATURES	(UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_EVENT_REMAP | UFFD_FEATURE_EVENT_UNMAP)
 
 static struct {
@@ -132,7 +132,7 @@ void uffd_next(struct touch *t)
 
 /* ---- Beginning -------------------------------------------------------------------------------------------- */
 
-/* The system call, or whoever may open the device. */
+/* The system call, or whoever may open the device. With UFFD_USER_MODE_ONLY stores by the kernel would fail. */
 static int open_uffd(void)
 {
 	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC), rc = -errno, device;
