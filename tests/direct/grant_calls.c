@@ -152,7 +152,7 @@ static void map_errors(const char *dir)
 	must(map_of(&r, 0, KIB4, DIRECT_WRITE), -EBADF);
 	must(map_of(&r, 1, KIB4, 0), -EINVAL);
 	must(map_of(&r, 0, 0, 0), -EINVAL);
-	must(map_of(&r, 0, KIB4, 8), -EINVAL);
+	must(map_of(&r, 0, KIB4, 4), -EINVAL);
 	must(map_of(&r, 1UL << 63, KIB4, 0), -EINVAL);
 	must(map_of(&r, 0, UINT64_MAX, 0), -EINVAL);
 	raw_close(&r);
@@ -187,6 +187,8 @@ static void fault_errors(const char *dir)
 	must(fault_of(&r, r.map.area, 5, KIB4, 0), -EINVAL);
 	must(fault_of(&r, r.map.area, 0, KIB4, 5), -EINVAL);
 	must(fault_of(&r, r.map.area, 0, MIB, UINT64_MAX & ~(KIB4 - 1)), -EINVAL);
+	must(raw_ioctl(&r, DIRECT_IOC_FAULT, &(struct direct_fault){ .name = r.open.name, .area = r.map.area, .length = KIB4,
+								      .flags = DIRECT_LOAD }), -EINVAL);
 	must(raw_unmap(&r, 0, 2 * KIB4), 0);
 	must(raw_ioctl(&r, DIRECT_IOC_UNMAP, &(struct direct_unmap){ .name = r.open.name, .area = r.map.area,
 								     .offset = MIB, .length = KIB4 }), -EINVAL);
@@ -280,6 +282,62 @@ static void stores_into_holes_get_blocks(const char *dir)
 	check(blocks_of(r.fd) == 16 * KIB4 / 512);
 	must(raw_fault(&r, 0, 4 * MIB), DIRECT_MORE);
 	check(blocks_of(r.fd) == 4 * MIB / 512);
+	raw_close(&r);
+	unlink(path);
+}
+
+static const struct direct_fault *ask(struct raw *r, uint64_t offset, uint64_t length, uint32_t flags)
+{
+	static struct direct_fault f;
+
+	f = (struct direct_fault){
+		.name = r->open.name, .area = r->map.area, .offset = offset, .length = length, .flags = flags,
+		.address = (uintptr_t)r->base + offset,
+	};
+	must(raw_ioctl(r, DIRECT_IOC_FAULT, &f), 0);
+	return &f;
+}
+
+static void expect_zeros_revoked(struct raw *r, uint32_t number, uint64_t offset)
+{
+	const struct direct_revoke *v = &r->page->revoke[number % DIRECT_REVOKES];
+
+	check(r->page->posted == number && atomic_load(&r->page->done) == number);
+	check(v->offset == offset && v->length == KIB4 && v->flags == DIRECT_REVOKE_ZEROS);
+}
+
+/* Whoever fills a hole tells all but itself, before it is told where the blocks are. */
+static void a_sparse_area_has_holes_until_it_stores(const char *dir)
+{
+	uint64_t value = 9, bytes = 1UL << 40;
+	const struct direct_fault *f;
+	struct raw r, other;
+
+	make(in(dir, "f"), bytes, false);
+	raw_start(&r, path, O_RDWR);
+	raw_start(&other, path, O_RDWR);
+	must(raw_map(&r, bytes, DIRECT_WRITE | DIRECT_SPARSE), 0);
+	must(raw_map(&other, bytes, DIRECT_WRITE | DIRECT_SPARSE), 0);
+	raw_answer(&r);
+	raw_answer(&other);
+	f = ask(&r, 0, bytes, DIRECT_LOAD);
+	check(f->stop == DIRECT_MORE && f->count == 1 && f->extent[0].type == DIRECT_ZERO && f->extent[0].length == bytes);
+	check(blocks_of(r.fd) == 0);
+	f = ask(&r, MIB, KIB4, 0);
+	check(f->count == 1 && f->extent[0].type == DIRECT_POOL && f->extent[0].length == KIB4);
+	check(r.page->posted == 0);
+	expect_zeros_revoked(&other, 1, MIB);
+	f = ask(&other, 0, 2 * MIB, DIRECT_LOAD);
+	check(f->next == 2 * MIB && f->count == 3 && f->extent[1].type == DIRECT_POOL && f->extent[1].offset == MIB);
+	must(pwrite(r.fd, &value, sizeof(value), 3 * MIB), sizeof(value));
+	expect_zeros_revoked(&r, 1, 3 * MIB);
+	expect_zeros_revoked(&other, 2, 3 * MIB);
+	/* Nothing is filled, nobody is told. */
+	ask(&other, MIB, KIB4, 0);
+	must(pwrite(r.fd, &value, sizeof(value), 3 * MIB), sizeof(value));
+	must(fallocate(r.fd, 0, 4 * MIB, MIB), 0);
+	check(r.page->posted == 1 && other.page->posted == 2);
+	raw_close(&other);
 	raw_close(&r);
 	unlink(path);
 }
@@ -478,6 +536,7 @@ static int shape(const char *dir)
 	stores_are_the_file_s(dir);
 	holes_read_as_zeros_and_take_nothing(dir);
 	stores_into_holes_get_blocks(dir);
+	a_sparse_area_has_holes_until_it_stores(dir);
 	the_end_of_the_file_is_the_end(dir);
 	return 0;
 }
