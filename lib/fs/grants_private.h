@@ -54,6 +54,7 @@ struct fs_grant {
 	uint32_t		 next_area;
 	struct list		 revokes;	/* not answered, in order */
 	uint32_t		 posted, done;
+	unsigned int		 looks;		/* for answers */
 	int			 page_fd;
 	struct direct_page	*page;		/* for futexes: its bytes are read and written through page_fd, as the
 						   client may have cut the file */

@@ -27,6 +27,7 @@
 
 #define ANSWER_US	200	/* between looks, while an answer is due */
 #define SURVIVOR_MS	100	/* between looks at the lock bytes of those that outlived their handles */
+#define DEAD_LOOKS	64U	/* without an answer, before the lock byte is looked at */
 
 /* ---- The page ---------------------------------------------------------------------------------------------- */
 
@@ -220,6 +221,15 @@ static void answered(struct fs_grant *g, struct fs_revoke *w)
 	dax_zap_done(&area->dax);
 }
 
+/*
+ * Whoever maps the pool has the grant's byte locked. A client that died leaves nobody to answer, and its handle may
+ * stay: a child that has not asked for anything since fork() has the guard page.
+ */
+static bool is_dead(struct fs_grant *g)
+{
+	return ++g->looks % DEAD_LOOKS == 0 && !byte_locked(g->fs, g->name.number);
+}
+
 static void read_answers(struct fs_grant *g)
 {
 	uint32_t done = page_done(g);
@@ -228,6 +238,8 @@ static void read_answers(struct fs_grant *g)
 	/* Between what it had answered and what was posted: anything else is nonsense. */
 	if (done - g->done <= g->posted - g->done)
 		g->done = done;
+	if (g->done != g->posted && is_dead(g))
+		g->done = g->posted;
 	while (!list_empty(&g->revokes)) {
 		struct fs_revoke *w = list_entry(g->revokes.next, struct fs_revoke, link);
 
