@@ -344,31 +344,19 @@ static void set_redo(struct grant *g, unsigned int i, const struct run *run, uin
 	put(&redo->run, word);
 }
 
-static void apply_redo(struct grant *g, unsigned int count, struct grant_page *pages[GRANT_REDO])
-{
-	struct grant_page *first = g->first->at;
-	unsigned int i;
-
-	for (i = 0; i < count; i++)
-		set_entry(pages[i], get(&first->redo[i].slot) & 0xff, get(&first->redo[i].place),
-			  get(&first->redo[i].run));
-	put(&first->armed, 0);
-}
-
+/* What is stored comes from DRAM: nobody has to have left the redo words as they were filled. */
 void list_move(struct grant *g, struct run *run, uint64_t key, uint64_t word)
 {
-	struct grant_page *pages[GRANT_REDO] = { run->page->at };
-
 	set_redo(g, 0, run, key, word);
 	put(&g->first->at->armed, 1);
-	apply_redo(g, 1, pages);
+	set_entry(run->page->at, run->slot, place_of(key), word);
+	put(&g->first->at->armed, 0);
 	run->node.key = key;
 	run->word = word;
 }
 
 int list_split(struct grant *g, struct run *run, uint64_t word, struct run *right)
 {
-	struct grant_page *pages[GRANT_REDO];
 	int ret = take_slot(g, right);
 
 	if (ret)
@@ -376,9 +364,9 @@ int list_split(struct grant *g, struct run *run, uint64_t word, struct run *righ
 	set_redo(g, 0, run, run->node.key, word);
 	set_redo(g, 1, right, right->node.key, right->word);
 	put(&g->first->at->armed, 2);
-	pages[0] = run->page->at;
-	pages[1] = right->page->at;
-	apply_redo(g, 2, pages);
+	set_entry(run->page->at, run->slot, place_of(run->node.key), word);
+	set_entry(right->page->at, right->slot, place_of(right->node.key), right->word);
+	put(&g->first->at->armed, 0);
 	run->word = word;
 	return 0;
 }
@@ -397,19 +385,21 @@ static struct grant_page *find_page(const struct list *pages, uint64_t number)
 bool list_redo(struct grant *g)
 {
 	struct grant_page *pages[GRANT_REDO], *first = g->first->at;
-	uint64_t count = get(&first->armed), i;
+	uint64_t count = get(&first->armed), slot[GRANT_REDO], i;
 
 	if (!count)
 		return true;
 	if (count > GRANT_REDO)
 		return false;
 	for (i = 0; i < count; i++) {
-		uint64_t slot = get(&first->redo[i].slot);
-
-		pages[i] = find_page(&g->room, slot >> 8);
-		if (!pages[i] || (slot & 0xff) >= GRANT_SLOTS)
+		slot[i] = get(&first->redo[i].slot);
+		pages[i] = find_page(&g->room, slot[i] >> 8);
+		if (!pages[i] || (slot[i] & 0xff) >= GRANT_SLOTS)
 			return false;
 	}
-	apply_redo(g, (unsigned int)count, pages);
+	for (i = 0; i < count; i++)
+		set_entry(pages[i], (unsigned int)(slot[i] & 0xff), get(&first->redo[i].place),
+			  get(&first->redo[i].run));
+	put(&first->armed, 0);
 	return true;
 }
