@@ -11,7 +11,7 @@
 #	need PROGRAM..., need_root, need_fuse, need_inodax, need_private_mounts, need_preload, scale QUICK NORMAL FULL
 #	step TEXT; skip REASON; fail TEXT; same TEXT FOUND WANTED; expect_error REGEX COMMAND...
 #	make_pool MIB [MKFS_OPTION...]; mount_pool [OPTIONS]; unmount_pool; kill_daemon; check_pool; finish
-#	counted FIELD		of all folios of the mount: refcount, mapcount, limbo ...; needs python3
+#	counted FIELD...	of all folios of the mount: refcount, mapcount, limbo ...; needs python3
 #	test_cleanup		a function that a test may define: called when its processes are gone
 #	background COMMAND...; until_true SECONDS COMMAND...
 #
@@ -300,11 +300,13 @@ check_pool() {
 	esac
 }
 
-# counted FIELD: the sum of a field over all folios of the mounted pool, as tools see it from outside (inodaxctl folios).
+# counted FIELD...: the sums of fields over all folios of the mounted pool, as tools see them from outside (inodaxctl
+# folios), in one line and all of one look.
 counted() {
 	"$ctl" folios "$pool" --shm "$dir/shm" --json > "$dir/folios" 2> "$dir/folios.err" ||
 		fail "inodaxctl folios: $(cat "$dir/folios.err")"
-	python3 -c 'import json, sys; print(json.load(sys.stdin)["totals"][sys.argv[1]])' "$1" < "$dir/folios"
+	python3 -c 'import json, sys; t = json.load(sys.stdin)["totals"]; print(*(t[f] for f in sys.argv[1:]))' \
+		"$@" < "$dir/folios"
 }
 
 # finish: how most tests end.
