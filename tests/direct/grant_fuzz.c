@@ -5,14 +5,21 @@
  * of nobody else's blocks.
  *
  *	grant_fuzz DIR SEED MESSAGES
+ *	grant_fuzz garbage DIR SHM SEED ROUNDS
+ *		clients that write garbage over all of their page at any moment, and all the time over the lists of
+ *		all grants if they may (root). SHM is the directory of the mount's shared memory: nobody else may write there.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "raw_client.h"
@@ -221,37 +228,153 @@ static void disturb(void)
 	close(fd);
 }
 
-int main(int argc, char **argv)
+static void make_files(void)
 {
-	uint64_t messages;
 	char file[4096];
-	int fd;
 
-	if (argc != 4) {
-		fprintf(stderr, "grant_fuzz DIR SEED MESSAGES\n");
-		return 2;
-	}
-	dir = argv[1];
-	state = strtoull(argv[2], NULL, 0);
-	messages = strtoull(argv[3], NULL, 0);
-	printf("seed %lu\n", state);
-	fflush(stdout);
 	for (unsigned int i = 0; i < CLIENTS; i++) {
+		int fd;
+
 		snprintf(file, sizeof(file), "%s/%u", dir, i);
 		fd = open(file, O_RDWR | O_CREAT, 0644);
 		if (fd < 0 || ftruncate(fd, LENGTH))
 			raw_die("%s: %s", file, strerror(errno));
 		close(fd);
 	}
+}
+
+static void end_all(void)
+{
+	for (unsigned int i = 0; i < CLIENTS; i++)
+		if (live[i])
+			client_end(i);
+}
+
+/* ---- Garbage ------------------------------------------------------------------------------------------------ */
+
+static void write_garbage(int fd, off_t at, size_t length)
+{
+	static unsigned char garbage[DIRECT_PAGE_BYTES];
+	bool same = one_in(3);
+	unsigned char all = (unsigned char)rnd(256);
+
+	for (size_t i = 0; i < sizeof(garbage); i++)
+		garbage[i] = same ? all : (unsigned char)rnd(256);
+	must(pwrite(fd, garbage, length, at), (long)length);
+}
+
+/* Of the files in SHM the one to write garbage to: the lists, for root. Others may open none of all there are now. */
+static int open_lists(const char *shm)
+{
+	DIR *d = opendir(shm);
+	int lists = -1, refused = 0, fd;
+	struct dirent *e;
+
+	check(d);
+	while ((e = readdir(d))) {
+		if (e->d_name[0] == '.')
+			continue;
+		fd = openat(dirfd(d), e->d_name, O_RDWR | O_CLOEXEC);
+		refused += fd < 0 && errno == EACCES;
+		if (geteuid())
+			check(fd < 0 && errno == EACCES);
+		else
+			check(fd >= 0);
+		if (!geteuid() && strstr(e->d_name, ".grants"))
+			lists = fd;
+		else if (fd >= 0)
+			close(fd);
+	}
+	closedir(d);
+	check(geteuid() ? refused >= 2 : lists >= 0);
+	return lists;
+}
+
+/* In a process of its own. The first page says what the file is, and who runs this wants to look at the accounts. */
+static pid_t garbage_over_lists(int lists)
+{
+	pid_t pid = lists < 0 ? 0 : fork();
+	struct stat st;
+
+	check(pid >= 0);
+	if (pid || lists < 0)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (;;) {
+		must(fstat(lists, &st), 0);
+		for (off_t at = DIRECT_PAGE_BYTES; at < st.st_size; at += DIRECT_PAGE_BYTES)
+			write_garbage(lists, at, DIRECT_PAGE_BYTES);
+	}
+}
+
+static void end_garbage_over_lists(pid_t pid)
+{
+	int status;
+
+	if (!pid)
+		return;
+	must(kill(pid, SIGKILL), 0);
+	must(waitpid(pid, &status, 0), pid);
+	check(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+}
+
+/* Over a page; the messages that follow find it. */
+static void garbage_once(void)
+{
+	unsigned int n = (unsigned int)rnd(CLIENTS);
+
+	if (!live[n])
+		client_new(n);
+	write_garbage(client[n].page_fd, 0, DIRECT_PAGE_BYTES);
+}
+
+static int garbage(const char *shm, uint64_t rounds)
+{
+	int lists = open_lists(shm);
+	pid_t writer = garbage_over_lists(lists);
+
+	make_files();
+	for (uint64_t i = 0; i < rounds; i++) {
+		for (uint64_t messages = rnd(20); messages; messages--)
+			send_one();
+		garbage_once();
+		if (one_in(4))
+			disturb();
+	}
+	end_garbage_over_lists(writer);
+	end_all();
+	printf("garbage over %lu pages of grants%s\n", rounds, writer ? ", and over all lists" : "");
+	return 0;
+}
+
+/* ---- The program -------------------------------------------------------------------------------------------- */
+
+static int messages_by_chance(uint64_t messages)
+{
+	make_files();
 	for (uint64_t i = 0; i < messages; i++) {
 		send_one();
 		if (one_in(200))
 			disturb();
 	}
-	for (unsigned int i = 0; i < CLIENTS; i++)
-		if (live[i])
-			client_end(i);
-	printf("%lu messages; refused and accepted: open %lu %lu, start %lu %lu, map %lu %lu, fault %lu %lu, unmap %lu %lu\n", messages, counts[0], counts[1], counts[2], counts[3], counts[4], counts[5], counts[6],
-	       counts[7], counts[8], counts[9]);
+	end_all();
+	printf("%lu messages; refused and accepted: open %lu %lu, start %lu %lu, map %lu %lu, ", messages, counts[0],
+	       counts[1], counts[2], counts[3], counts[4], counts[5]);
+	printf("fault %lu %lu, unmap %lu %lu\n", counts[6], counts[7], counts[8], counts[9]);
 	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	bool pages = argc == 6 && strcmp(argv[1], "garbage") == 0;
+
+	if (argc != 4 && !pages) {
+		fprintf(stderr, "grant_fuzz DIR SEED MESSAGES | garbage DIR SHM SEED ROUNDS\n");
+		return 2;
+	}
+	dir = argv[1 + pages];
+	state = strtoull(argv[2 + 2 * pages], NULL, 0);
+	printf("seed %lu\n", state);
+	fflush(stdout);
+	return pages ? garbage(argv[3], strtoull(argv[5], NULL, 0)) : messages_by_chance(strtoull(argv[3], NULL, 0));
 }

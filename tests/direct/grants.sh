@@ -7,9 +7,10 @@
 need_inodax
 need_root
 need_fuse
-need python3
+need python3 setpriv
 calls=$(helper direct/grant_calls)
 fuzz=$(helper direct/grant_fuzz)
+seed=${INODAX_TEST_SEED:-$RANDOM}
 
 # free_blocks: of the mount.
 free_blocks() {
@@ -23,6 +24,11 @@ all_free() {
 
 none_left() {
 	[ "$(counted refcount)" = 0 ] && [ "$(counted limbo)" = 0 ]
+}
+
+# same_as_held: the one client that is left has what it had, $held.
+same_as_held() {
+	[ "$(counted refcount mapcount limbo)" = "$held 0" ]
 }
 
 # start_holder FILE MIB: a client that maps the file and has stored a pattern; $said ends with the size of what is
@@ -47,6 +53,19 @@ end_holder() {
 	exec {fd}>&-
 	wait_ended "$holder" || fail "the client does not end"
 	same "exit status of the client" "$ended" 0
+}
+
+# garbage_by COMMAND...: what the clients write over hurts neither the daemon nor the client of another file.
+garbage_by() {
+	start_holder "$mnt/g" 8
+	held=$(counted refcount mapcount)
+	"$@" "$dir/fuzz" garbage "$mnt/f" "$dir/shm" "$seed" "$(scale 100 500 20000)"
+	until_true 10 same_as_held || fail "references and maps were $held: $("$ctl" folios "$pool" --shm "$dir/shm")"
+	look_at whole
+	truncate -s 0 "$mnt/g"
+	until_true 10 none_left || fail "references are left: $("$ctl" folios "$pool" --shm "$dir/shm")"
+	end_holder
+	rm -f "$mnt/f/"* "$mnt/g"
 }
 
 for accounting in head page; do
@@ -117,6 +136,24 @@ step "messages by chance"
 make_pool 256
 mount_pool mapper_timeout=2
 mkdir "$mnt/f"
-"$fuzz" "$mnt/f" "${INODAX_TEST_SEED:-$RANDOM}" "$(scale 3000 20000 1000000)"
+start_holder "$mnt/g" 8
+held=$(counted refcount mapcount)
+"$fuzz" "$mnt/f" "$seed" "$(scale 3000 20000 1000000)"
+until_true 10 same_as_held || fail "references and maps were $held: $("$ctl" folios "$pool" --shm "$dir/shm")"
+look_at whole
+end_holder
+rm "$mnt/f/"* "$mnt/g"
 until_true 10 none_left || fail "references are left: $("$ctl" folios "$pool" --shm "$dir/shm")"
+finish
+
+step "garbage over all that clients share with the daemon"
+make_pool 256
+chgrp 65534 "$pool"
+chmod 660 "$pool"
+mount_pool mapper_timeout=2,allow_other
+mkdir -m 777 "$mnt/f"
+# Others may not look into the build directory.
+cp "$fuzz" "$dir/fuzz"
+garbage_by env
+garbage_by setpriv --reuid 65534 --regid 65534 --clear-groups
 finish
