@@ -190,7 +190,16 @@ bool grant_behind(const struct grant *g);
 /* map_place - find room for range and guard page, map the file there, and the spare. Sets base and spare. -errno. */
 int map_place(struct inodax_map *m);
 
-/* map_displace - unmap the spare, and the range but where it is to be kept. map_unguard - the guard page. */
+/*
+ * map_withdraw - nothing is mapped where direct mappings were: there is nothing left to revoke. Caller holds
+ * client.lock. -ENOMEM: some of them are there.
+ */
+int map_withdraw(struct inodax_map *m);
+
+/*
+ * map_displace - unmap the spare, and the range but where it is to be kept; this may wait for the daemon. map_unguard -
+ * the guard page.
+ */
 void map_displace(struct inodax_map *m, bool keep);
 void map_unguard(struct inodax_map *m);
 

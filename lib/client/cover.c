@@ -22,6 +22,11 @@ static int protection(const struct inodax_map *m)
 	return m->write ? PROT_READ | PROT_WRITE : PROT_READ;
 }
 
+static bool is_direct(const struct piece *piece)
+{
+	return piece->kind != INODAX_CACHED && piece->kind != INODAX_BEYOND;
+}
+
 /* ---- Room ------------------------------------------------------------------------------------------------- */
 
 /* What file offset and address have to agree modulo, so that large pages can be. */
@@ -89,6 +94,19 @@ int map_place(struct inodax_map *m)
 	return rc;
 }
 
+/* Unmapping the pool asks nobody; nothing goes where it was, so that the room stays ours. */
+int map_withdraw(struct inodax_map *m)
+{
+	for (size_t i = 0; i < m->pieces.count; i++) {
+		const struct piece *at = &m->pieces.piece[i];
+
+		if (is_direct(at) && mm_mmap(m->base + at->offset, at->length, PROT_NONE, MAP_FIXED | MAP_PRIVATE |
+					  MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) == MAP_FAILED)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
 void map_displace(struct inodax_map *m, bool keep)
 {
 	if (!keep)
@@ -121,11 +139,6 @@ static int put_handle(struct inodax_map *m, uint64_t offset, uint64_t length)
 	    MAP_FAILED)
 		return -errno;
 	return 0;
-}
-
-static bool is_direct(const struct piece *piece)
-{
-	return piece->kind != INODAX_CACHED && piece->kind != INODAX_BEYOND;
 }
 
 /* All of the range: it leaves fewer mappings than there were, and one piece. */

@@ -121,30 +121,47 @@ static bool some_cached(struct inodax_map *m)
 
 /* ---- The end of one --------------------------------------------------------------------------------------- */
 
+/* Caller holds client.lock. -ENOMEM: the cached mapping, which is to be kept, cannot be put there. */
+static int take_out(struct inodax_map *m, bool keep)
+{
+	int rc;
+
+	if (keep)
+		rc = map_cover(m, 0, m->length, NULL);
+	else
+		rc = map_withdraw(m);
+	if (rc && !keep) {
+		map_displace(m, false);	/* with the lock, then */
+		m->spare = NULL;
+		rc = 0;
+	}
+	if (!rc)
+		list_del(&m->node);
+	return rc;
+}
+
 /*
- * Caller has claimed it. Out of the list and out of the address space are one step: a revocation in between would be
- * answered without being done. The references go when nothing is mapped, the handle after them. `keep`: the cached
- * mapping stays, and the handle with it; -ENOMEM when it cannot be put there.
+ * Caller has claimed it. Out of the list and no longer direct are one step: a revocation in between would be answered
+ * without being done. The rest goes without the lock: the kernel writes back pages of the file that are dirty, and
+ * waits with that while the file is cut, which waits for us. The references go when nothing is mapped, the handle after
+ * them. `keep`: the cached mapping stays, and the handle with it; -ENOMEM when it cannot be put there.
  */
 static int delete(struct inodax_map *m, bool keep)
 {
 	struct direct_unmap u = { .offset = m->start, .length = m->length, .area = m->area };
 	bool tell;
-	int rc = 0;
+	int rc;
 
 	pthread_rwlock_rdlock(&client.working);
 	u.name = m->grant->name;
 	client_lock();
 	hole_wait(m);
 	tell = m->placed;
-	if (keep)
-		rc = map_cover(m, 0, m->length, NULL);
-	if (!rc) {
-		map_displace(m, keep);
-		list_del(&m->node);
-	}
+	rc = take_out(m, keep);
 	client_unlock();
 	if (!rc) {
+		if (m->spare)
+			map_displace(m, keep);
 		if (tell)
 			(void)grant_ioctl(m->grant, DIRECT_IOC_UNMAP, &u);
 		map_unguard(m);
