@@ -171,6 +171,7 @@ void dax_zap_done(struct dax_vma *vma);
 #define DAX_FAULT_SHARED	(1U << 1)	/* VM_SHARED */
 #define DAX_FAULT_SYNC		(1U << 2)	/* VM_SYNC */
 #define DAX_FAULT_NOHUGE	(1U << 3)	/* VM_NOHUGEPAGE, or a page table is there already */
+#define DAX_FAULT_NOWAIT	(1U << 4)	/* FAULT_FLAG_RETRY_NOWAIT: DAX_RETRY instead of a wait for mappers */
 
 /* Results: VM_FAULT_*. */
 #define DAX_NOPAGE		(1U << 0)	/* mapped, or to be retried: the access says */
@@ -180,6 +181,7 @@ void dax_zap_done(struct dax_vma *vma);
 #define DAX_HWPOISON		(1U << 4)
 #define DAX_NEEDDSYNC		(1U << 5)	/* dax_finish_sync_fault() is due */
 #define DAX_MAJOR		(1U << 6)	/* blocks were allocated by a fault of the smallest size */
+#define DAX_RETRY		(1U << 7)	/* NOWAIT: it would have to wait; nothing was mapped. To be called again without */
 
 struct dax_fault {
 	struct dax_vma	*vma;
@@ -198,7 +200,8 @@ unsigned int dax_finish_sync_fault(struct dax_fault *f, enum dax_size size);
 /*
  * dax_handle_fault - handle_mm_fault() and ext4_dax_huge_fault(): the largest size first, smaller ones on FALLBACK,
  * the sync where one is needed. Takes the invalidate lock. Never FALLBACK nor NEEDDSYNC. A page-table entry that is
- * larger than what the fault can have is zapped, in this VMA: split_huge_pmd().
+ * larger than what the fault can have is zapped, in this VMA: split_huge_pmd(). RETRY with NOWAIT alone: others map
+ * zeros that would have to go first, or somebody who waits for mappers has the entry or the invalidate lock.
  */
 unsigned int dax_handle_fault(struct dax_fault *f);
 
@@ -260,7 +263,8 @@ void dax_mapping_delete(struct dax_mapping *m);
 struct dax_break {
 	bool	(*interrupted)(void *arg);	/* a signal came: -EINTR. pgmap_wake() makes it be asked again */
 	void	*arg;
-	bool	 nowait;			/* -EAGAIN instead of a wait */
+	bool	 nowait;			/* -EAGAIN instead of a wait for pins */
+	bool	 unmapped;			/* no VMA was attached since the invalidate lock is held: nobody is told */
 };
 
 /*
@@ -302,10 +306,18 @@ void dax_unmap_range(struct dax_mapping *m, uint64_t index, uint64_t count, bool
 void dax_filled(struct dax_mapping *m, const struct dax_vma *by, uint64_t index, uint64_t count);
 
 /*
+ * dax_mapped - mapping_mapped(): is any VMA attached? One that attaches later has nothing mapped before it faults, and
+ * nothing that a fault finds then is older than this look.
+ */
+bool dax_mapped(struct dax_mapping *m);
+
+/*
  * dax_writeback - dax_writeback_mapping_range(): write-protect what is dirty in the range, everywhere, flush it, and
- * call it clean. Whole entries.
+ * call it clean. Whole entries. Waits for entries that others have locked, who may wait for mappers;
+ * dax_writeback_nowait() stops at the first such entry: -EAGAIN.
  */
 void dax_writeback(struct dax_mapping *m, uint64_t index, uint64_t count);
+int dax_writeback_nowait(struct dax_mapping *m, uint64_t index, uint64_t count);
 
 /*
  * dax_memory_failure - mf_dax_kill_procs() of a unit of the pool: poison it, tell every mapper. Returns how many were

@@ -149,7 +149,7 @@ static void downgrade(struct dax_mapping *m, uint64_t start, uint64_t e)
 	entry_delete(m, start, e);
 }
 
-int entry_grab(struct dax_mapping *m, uint64_t index, enum dax_size size, uint64_t *entry)
+static int grab(struct dax_mapping *m, uint64_t index, enum dax_size size, uint64_t *entry, bool nowait)
 {
 	uint64_t start, first = size_floor(m, size, index), e;
 	int rc = 0;
@@ -166,6 +166,10 @@ int entry_grab(struct dax_mapping *m, uint64_t index, enum dax_size size, uint64
 			rc = -EAGAIN;
 			break;
 		}
+		if (nowait && ((e & ENTRY_LOCKED) || (entry_size(e) != size && entry_kind(e) == DAX_ZERO))) {
+			rc = -EBUSY;
+			break;
+		}
 		if (e & ENTRY_LOCKED) {
 			wait_for(m, start, true);
 			continue;
@@ -179,6 +183,16 @@ int entry_grab(struct dax_mapping *m, uint64_t index, enum dax_size size, uint64
 	pthread_mutex_unlock(&m->lock);
 	*entry = e;
 	return rc;
+}
+
+int entry_grab(struct dax_mapping *m, uint64_t index, enum dax_size size, uint64_t *entry)
+{
+	return grab(m, index, size, entry, false);
+}
+
+int entry_grab_nowait(struct dax_mapping *m, uint64_t index, enum dax_size size, uint64_t *entry)
+{
+	return grab(m, index, size, entry, true);
 }
 
 void entry_unlock(struct dax_mapping *m, uint64_t index, uint64_t entry)

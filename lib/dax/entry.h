@@ -71,6 +71,9 @@ static inline unsigned int unit_shift(const struct dax_mapping *m)
  */
 int entry_grab(struct dax_mapping *m, uint64_t index, enum dax_size size, uint64_t *entry);
 
+/* entry_grab_nowait - the same, but -EBUSY where it would sleep, or wait for mappers of an entry that has to go. */
+int entry_grab_nowait(struct dax_mapping *m, uint64_t index, enum dax_size size, uint64_t *entry);
+
 /* entry_unlock - dax_unlock_entry(): store `entry` unlocked, wake one. */
 void entry_unlock(struct dax_mapping *m, uint64_t index, uint64_t entry);
 

@@ -179,6 +179,15 @@ static bool needs_sync(const struct attempt *a)
 	return a->write && (a->f->flags & DAX_FAULT_SYNC) && (a->map.flags & IOMAP_F_DIRTY);
 }
 
+/*
+ * Is what the entry says shown to others, who would have to give it up first (entry_insert)? A store is asked before
+ * it gets blocks, a load when it is known that there are some.
+ */
+static bool would_wait(const struct attempt *a, bool replaces)
+{
+	return (a->f->flags & DAX_FAULT_NOWAIT) && replaces && entry_kind(a->entry) == DAX_ZERO;
+}
+
 /* dax_fault_iter(): with the entry locked and the mapping known. */
 static unsigned int fault_iter(struct attempt *a)
 {
@@ -194,6 +203,8 @@ static unsigned int fault_iter(struct attempt *a)
 		pgmap_violation(a->m->dax->pgmap, "a write fault got no blocks", a->index);
 		return failed(a, -EIO);
 	}
+	if (would_wait(a, true) || (shared && (a->f->flags & DAX_FAULT_NOWAIT)))
+		return DAX_RETRY;
 	rc = direct_access(a, &a->map, &unit);
 	if (!rc && a->write)
 		rc = copy_around(a, unit);
@@ -264,11 +275,14 @@ unsigned int dax_iomap_fault(struct dax_fault *f, enum dax_size size)
 	ret = check_eof(&a);
 	if (ret)
 		return ret;
-	rc = entry_grab(a.m, f->index, size, &a.entry);
+	rc = f->flags & DAX_FAULT_NOWAIT ? entry_grab_nowait(a.m, f->index, size, &a.entry) :
+					   entry_grab(a.m, f->index, size, &a.entry);
 	if (rc)
-		return rc == -EAGAIN ? DAX_FALLBACK : DAX_OOM;
+		return rc == -EAGAIN ? DAX_FALLBACK : rc == -EBUSY ? DAX_RETRY : DAX_OOM;
 	if (smallest(&a) && huge_there(f))
 		ret = DAX_NOPAGE;		/* somebody was faster */
+	else if (would_wait(&a, a.write && !a.cow))
+		ret = DAX_RETRY;
 	else
 		ret = with_iomap(&a);
 	entry_unlock(a.m, f->index, a.entry);
@@ -323,7 +337,10 @@ static unsigned int one_size(struct dax_fault *f, enum dax_size size)
 	struct dax_mapping *m = f->vma->mapping;
 	unsigned int ret;
 
-	pthread_rwlock_rdlock(&m->invalidate_lock);
+	if (!(f->flags & DAX_FAULT_NOWAIT))
+		pthread_rwlock_rdlock(&m->invalidate_lock);
+	else if (pthread_rwlock_tryrdlock(&m->invalidate_lock))
+		return DAX_RETRY;
 	ret = dax_iomap_fault(f, size);
 	if (ret & DAX_NEEDDSYNC)
 		ret = (ret & DAX_MAJOR) | dax_finish_sync_fault(f, size);

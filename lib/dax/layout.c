@@ -104,7 +104,8 @@ static int break_range(struct dax_mapping *m, uint64_t index, uint64_t count, co
 		first = index;
 		end = range_end(index, count);
 		whole_entries(m, &first, &end);
-		dax_unmap_range(m, first, end - first, false);
+		if (!how->unmapped)
+			dax_unmap_range(m, first, end - first, false);
 		if (!find_busy(m, first, end, &unit)) {
 			delete_range(m, first, end, !kernel);
 			return 0;
@@ -227,12 +228,28 @@ static void writeback_one(struct dax_mapping *m, uint64_t index, uint64_t e)
 	entry_unlock(m, index, e & ~(ENTRY_TOWRITE | (clean ? ENTRY_DIRTY : 0)));
 }
 
-void dax_writeback(struct dax_mapping *m, uint64_t index, uint64_t count)
+/* mapping.lock held. */
+static bool next_is_locked(struct dax_mapping *m, uint64_t index, uint64_t end)
+{
+	uint64_t found, e = radix_next(&m->entries, index, &found, NULL);
+
+	return e && found < end && (e & ENTRY_LOCKED);
+}
+
+static int writeback(struct dax_mapping *m, uint64_t index, uint64_t count, bool nowait)
 {
 	uint64_t end = range_end(index, count), found, e;
+	int rc = 0;
 
 	pthread_mutex_lock(&m->lock);
-	while ((e = entry_next_unlocked(m, index, end, &found)) != 0) {
+	for (;;) {
+		if (nowait && next_is_locked(m, index, end)) {
+			rc = -EAGAIN;
+			break;
+		}
+		e = entry_next_unlocked(m, index, end, &found);
+		if (!e)
+			break;
 		index = found + size_units(m, entry_size(e));
 		if (entry_kind(e) != DAX_REAL || !(e & (ENTRY_DIRTY | ENTRY_TOWRITE))) {
 			entry_pass_on(m, found);
@@ -243,6 +260,17 @@ void dax_writeback(struct dax_mapping *m, uint64_t index, uint64_t count)
 		pthread_mutex_lock(&m->lock);
 	}
 	pthread_mutex_unlock(&m->lock);
+	return rc;
+}
+
+void dax_writeback(struct dax_mapping *m, uint64_t index, uint64_t count)
+{
+	(void)writeback(m, index, count, false);
+}
+
+int dax_writeback_nowait(struct dax_mapping *m, uint64_t index, uint64_t count)
+{
+	return writeback(m, index, count, true);
 }
 
 /* ---- Media errors ---------------------------------------------------------------------------------------- */

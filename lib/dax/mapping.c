@@ -112,6 +112,16 @@ static void detach(struct dax_vma *vma, bool unmap)
 	m->ops->put(m->host);
 }
 
+bool dax_mapped(struct dax_mapping *m)
+{
+	bool mapped;
+
+	pthread_rwlock_rdlock(&m->vma_lock);
+	mapped = !list_empty(&m->vmas);
+	pthread_rwlock_unlock(&m->vma_lock);
+	return mapped;
+}
+
 void dax_vma_detach(struct dax_vma *vma)
 {
 	detach(vma, true);

@@ -2,6 +2,8 @@
  * Faults: which size they get and why a smaller one, what errors come to, what is mapped afterwards. The letters are
  * those of the kernel's list of reasons to fall back from 2 MiB to 4 KiB (doc/mirror.md).
  */
+#include <errno.h>
+
 #include "dax/entry.h"
 
 #include "../dax/world.h"
@@ -47,6 +49,57 @@ static unsigned int attempt(uint64_t index, enum dax_size size, unsigned int fla
 	sim_check(w);
 	return ret;
 }
+
+/* With its locks: as attempt(), of any size. */
+static unsigned int handle(struct sim_mm *mm, uint64_t index, unsigned int flags)
+{
+	struct sim_vma *v = list_entry(mm->vmas.next, struct sim_vma, link);
+	struct dax_fault fault = {
+		.vma = &v->dax, .index = index, .address = v->address + index * PAGE, .start = v->address,
+		.end = v->address + v->dax.count * PAGE, .flags = flags | DAX_FAULT_SHARED,
+	};
+
+	return dax_handle_fault(&fault) & ~DAX_MAJOR;
+}
+
+START_TEST(a_fault_that_must_not_wait_is_to_be_tried_again)
+{
+	const unsigned int flags = DAX_FAULT_NOWAIT | DAX_FAULT_NOHUGE;
+	uint64_t e;
+
+	sim_mmap(b, f, 0, 4 * PMD, RW, 0);
+	/* Zeros that others see have to go before a store has blocks, which is for them to do. */
+	ck_assert_uint_eq(handle(a, 3, flags), DAX_NOPAGE);
+	ck_assert_uint_eq(handle(b, 3, flags), DAX_NOPAGE);
+	ck_assert_uint_eq(handle(b, 3, flags | DAX_FAULT_WRITE), DAX_RETRY);
+	ck_assert_uint_eq(sim_blocks(f), 0);
+	ck_assert_uint_eq(handle(b, 3, DAX_FAULT_NOHUGE | DAX_FAULT_WRITE), DAX_NOPAGE);
+	ck_assert_uint_eq(handle(a, 3, flags | DAX_FAULT_WRITE), DAX_NOPAGE);
+	/* Who has an entry, or takes blocks away, may wait himself. */
+	ck_assert_int_eq(entry_grab(f->mapping, 3, DAX_PTE, &e), 0);
+	ck_assert_uint_eq(handle(a, 3, flags), DAX_RETRY);
+	ck_assert_int_eq(dax_writeback_nowait(f->mapping, 0, 4 * PMD), -EAGAIN);
+	ck_assert_int_eq(dax_writeback_nowait(f->mapping, 4, PMD), 0);
+	entry_unlock(f->mapping, 3, e);
+	pthread_rwlock_wrlock(&f->mapping->invalidate_lock);
+	ck_assert_uint_eq(handle(a, 3, flags), DAX_RETRY);
+	pthread_rwlock_unlock(&f->mapping->invalidate_lock);
+	ck_assert_int_eq(dax_writeback_nowait(f->mapping, 0, 4 * PMD), 0);
+	sim_check(w);
+}
+END_TEST
+
+START_TEST(a_large_entry_of_zeros_is_not_taken_apart_without_waiting)
+{
+	sim_mmap(b, f, 0, 4 * PMD, RW, 0);
+	ck_assert_uint_eq(handle(a, 3, DAX_FAULT_NOWAIT), DAX_NOPAGE);
+	ck_assert_int_eq(mapped_size(a, A + 3 * PAGE), DAX_PMD);
+	ck_assert_uint_eq(handle(b, 3, DAX_FAULT_NOWAIT | DAX_FAULT_NOHUGE), DAX_RETRY);
+	ck_assert_int_eq(mapped_size(a, A + 3 * PAGE), DAX_PMD);
+	ck_assert_uint_eq(handle(b, 3, DAX_FAULT_NOHUGE), DAX_NOPAGE);
+	sim_check(w);
+}
+END_TEST
 
 /* ---- What a fault gets ----------------------------------------------------------------------------------- */
 
@@ -579,6 +632,8 @@ int main(void)
 	TCase *t = test_case(s, "outcomes");
 
 	tcase_add_test(t, a_read_of_a_hole_maps_the_zero_unit_and_allocates_nothing);
+	tcase_add_test(t, a_fault_that_must_not_wait_is_to_be_tried_again);
+	tcase_add_test(t, a_large_entry_of_zeros_is_not_taken_apart_without_waiting);
 	tcase_add_test(t, a_store_gets_two_mebibytes_where_it_can);
 	tcase_add_test(t, allocation_by_a_small_fault_is_a_major_fault);
 	tcase_add_test(t, a_store_to_what_is_mapped_read_only_raises_its_flags);
