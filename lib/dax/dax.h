@@ -305,6 +305,9 @@ void dax_unmap_range(struct dax_mapping *m, uint64_t index, uint64_t count, bool
  */
 void dax_filled(struct dax_mapping *m, const struct dax_vma *by, uint64_t index, uint64_t count);
 
+/* dax_fill_told - is there anybody now whom dax_filled() would tell? */
+bool dax_fill_told(struct dax_mapping *m, const struct dax_vma *by);
+
 /*
  * dax_mapped - mapping_mapped(): is any VMA attached? One that attaches later has nothing mapped before it faults, and
  * nothing that a fault finds then is older than this look.

@@ -388,6 +388,21 @@ void dax_unmap_range(struct dax_mapping *m, uint64_t index, uint64_t count, bool
 	wait_answers(m);
 }
 
+bool dax_fill_told(struct dax_mapping *m, const struct dax_vma *by)
+{
+	bool found = false;
+	struct list *pos;
+
+	pthread_rwlock_rdlock(&m->vma_lock);
+	list_for_each(pos, &m->vmas) {
+		const struct dax_vma *vma = list_entry(pos, struct dax_vma, link);
+
+		found = found || (vma != by && vma->ops->filled);
+	}
+	pthread_rwlock_unlock(&m->vma_lock);
+	return found;
+}
+
 void dax_filled(struct dax_mapping *m, const struct dax_vma *by, uint64_t index, uint64_t count)
 {
 	uint64_t end = range_end(index, count);

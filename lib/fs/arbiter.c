@@ -391,9 +391,41 @@ static void units_taken(const struct fs *fs, uint64_t pos, uint64_t len, uint64_
 		*count = 0;
 }
 
-int layout_begin(struct inode *ip, const struct fs_cred *cred, uint64_t pos, uint64_t len)
+/*
+ * Without a wait: nobody maps the file, no pin is in the way, and who has the invalidate lock is not waited for - he may
+ * wait for clients.
+ */
+static int try_break(struct dax_mapping *m, uint64_t first, uint64_t count)
+{
+	static const struct dax_break how = { .nowait = true, .unmapped = true };
+	int rc = -EAGAIN;
+
+	if (pthread_rwlock_trywrlock(&m->invalidate_lock))
+		return FS_WOULD_WAIT;
+	if (!count || !dax_mapped(m))
+		rc = dax_break_layout(m, first, count, &how);
+	if (rc)
+		pthread_rwlock_unlock(&m->invalidate_lock);
+	return rc == -EAGAIN ? FS_WOULD_WAIT : rc;
+}
+
+/* The invalidate lock is held on success. */
+static int break_range(struct dax_mapping *m, const struct fs_cred *cred, uint64_t first, uint64_t count)
 {
 	struct dax_break how = { .interrupted = cred->interrupted ? interrupted : NULL, .arg = (void *)cred };
+	int rc;
+
+	if (cred->nowait)
+		return try_break(m, first, count);
+	pthread_rwlock_wrlock(&m->invalidate_lock);
+	rc = dax_break_layout(m, first, count, &how);
+	if (rc)
+		pthread_rwlock_unlock(&m->invalidate_lock);
+	return rc;
+}
+
+int layout_begin(struct inode *ip, const struct fs_cred *cred, uint64_t pos, uint64_t len)
+{
 	struct fs *fs = fs_of(ip);
 	uint64_t first, count;
 	struct dax_mapping *m;
@@ -403,30 +435,16 @@ int layout_begin(struct inode *ip, const struct fs_cred *cred, uint64_t pos, uin
 		m = atomic_load(&ip->mapping);
 		if (m) {
 			units_taken(fs, pos, len, &first, &count);
-			pthread_rwlock_wrlock(&m->invalidate_lock);
-			rc = dax_break_layout(m, first, count, &how);
+			rc = break_range(m, cred, first, count);
 		}
-		if (rc) {
-			pthread_rwlock_unlock(&m->invalidate_lock);
+		if (rc)
 			return rc;
-		}
 		inode_lock(ip);
 		if (m == atomic_load(&ip->mapping))
 			return 0;
 		/* It was mapped for the first time meanwhile. */
 		inode_unlock(ip);
 	}
-}
-
-void layout_cut(struct inode *ip, uint64_t size)
-{
-	struct dax_mapping *m = atomic_load(&ip->mapping);
-	unsigned int shift;
-
-	if (!m)
-		return;
-	shift = pgmap_config(m->dax->pgmap)->unit_shift;
-	dax_unmap_range(m, (size + (1ULL << shift) - 1) >> shift, UINT64_MAX, true);
 }
 
 void layout_end(struct inode *ip)
@@ -436,6 +454,42 @@ void layout_end(struct inode *ip)
 	inode_unlock(ip);
 	if (m)
 		pthread_rwlock_unlock(&m->invalidate_lock);
+}
+
+/* Whoever attached since layout_begin() that was not to wait has faulted nothing: the invalidate lock is held. */
+void layout_end_cut(struct inode *ip, const struct fs_cred *cred, uint64_t size)
+{
+	struct dax_mapping *m = atomic_load(&ip->mapping);
+	unsigned int shift = pgmap_config(fs_of(ip)->dax.pgmap)->unit_shift;
+
+	inode_unlock(ip);
+	if (!m)
+		return;
+	if (!cred->nowait)
+		dax_unmap_range(m, (size + (1ULL << shift) - 1) >> shift, UINT64_MAX, true);
+	pthread_rwlock_unlock(&m->invalidate_lock);
+}
+
+/* Is there anything in the range that reads as zeros without being stored as such? What cannot be read will not be written. */
+static bool has_holes(struct inode *ip, uint64_t pos, uint64_t len)
+{
+	uint64_t end = pos + len;
+	struct iomap map;
+
+	for (; pos < end; pos = map.offset + map.length) {
+		if (iomap_read(ip, pos, end - pos, &map))
+			return false;
+		if (map.type != IOMAP_MAPPED)
+			return true;
+	}
+	return false;
+}
+
+bool layout_filled_waits(struct inode *ip, uint64_t pos, uint64_t len)
+{
+	struct dax_mapping *m = atomic_load(&ip->mapping);
+
+	return m && dax_mapped(m) && has_holes(ip, pos, len);
 }
 
 void layout_filled(struct inode *ip, uint64_t pos, uint64_t len)
@@ -455,12 +509,15 @@ void layout_filled(struct inode *ip, uint64_t pos, uint64_t len)
 	pthread_rwlock_unlock(&m->invalidate_lock);
 }
 
-void layout_sync(struct inode *ip)
+int layout_sync(struct inode *ip, bool nowait)
 {
 	struct dax_mapping *m = atomic_load(&ip->mapping);
 
+	if (m && nowait)
+		return dax_writeback_nowait(m, 0, UINT64_MAX) ? FS_WOULD_WAIT : 0;
 	if (m)
 		dax_writeback(m, 0, UINT64_MAX);
+	return 0;
 }
 
 int fs_file_mapping(struct fs_file *f, struct dax_mapping **out)

@@ -206,7 +206,6 @@ static int setattr_locked(struct inode *ip, const struct stat *st, unsigned int 
 		rc = inode_truncate(ip, (uint64_t)st->st_size, inode_kill_what(ip, !(valid & FS_SET_KILL_PRIV)));
 		if (rc)
 			return rc;
-		layout_cut(ip, (uint64_t)st->st_size);
 		valid &= ~(unsigned int)(FS_SET_SIZE | FS_SET_KILL_PRIV);
 	}
 	return valid ? setattr_plain(ip, st, valid) : 0;
@@ -229,12 +228,15 @@ static int setattr_begin(const struct fs *fs, struct inode *ip, const struct fs_
 	return 0;
 }
 
-static void setattr_end(struct inode *ip, const struct stat *st, unsigned int valid)
+/* A file that was not cut after all keeps its private copies. */
+static void setattr_end(struct inode *ip, const struct fs_cred *cred, const struct stat *st, unsigned int valid)
 {
-	if (takes_size(st, valid))
-		layout_end(ip);
-	else
+	if (!takes_size(st, valid))
 		inode_unlock(ip);
+	else if (ip->core.size == (uint64_t)st->st_size)
+		layout_end_cut(ip, cred, ip->core.size);
+	else
+		layout_end(ip);
 }
 
 int fs_setattr(struct fs *fs, const struct fs_cred *cred, uint64_t ino, const struct stat *st, unsigned int valid,
@@ -251,7 +253,7 @@ int fs_setattr(struct fs *fs, const struct fs_cred *cred, uint64_t ino, const st
 	rc = setattr_locked(ip, st, valid);
 	if (!rc && out)
 		inode_stat(ip, out);
-	setattr_end(ip, st, valid);
+	setattr_end(ip, cred, st, valid);
 out_put:
 	inode_put(ip);
 	return rc;

@@ -243,17 +243,19 @@ int64_t fs_lseek(struct fs_file *f, uint64_t off, int whence)
 	return rc;
 }
 
-int fs_fsync(struct fs *fs, uint64_t ino)
+int fs_fsync(struct fs *fs, uint64_t ino, bool nowait)
 {
 	struct inode *ip;
 	int rc = inode_get(&fs->pool, ino, &ip);
 
 	if (rc)
 		return rc;
-	layout_sync(ip);
-	inode_lock(ip);
-	rc = inode_write_times(ip);
-	inode_unlock(ip);
+	rc = layout_sync(ip, nowait);
+	if (!rc) {
+		inode_lock(ip);
+		rc = inode_write_times(ip);
+		inode_unlock(ip);
+	}
 	inode_put(ip);
 	return rc ? rc : atomic_load(&fs->pool.failed);
 }

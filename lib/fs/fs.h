@@ -11,6 +11,7 @@
 #ifndef FS_FS_H
 #define FS_FS_H
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -61,7 +62,17 @@ struct fs_cred {
 	 */
 	bool		(*interrupted)(void *arg);
 	void		*arg;
+
+	bool		nowait;		/* FS_WOULD_WAIT instead of a wait for clients */
 };
+
+/*
+ * What a call answers that must not wait (fs_cred.nowait, or its own argument) and would have to: until a client that
+ * maps the file has given something up, or for a call that waits for that. It has changed nothing, and is to be called
+ * again where it may wait. Calls that have neither the one nor the other never wait for clients. (With pins=evict whoever
+ * gives the last reference to an inode back waits for its pins.)
+ */
+#define FS_WOULD_WAIT	(-EINPROGRESS)
 
 /* ---- Mounting ------------------------------------------------------------------------------------------ */
 
@@ -171,7 +182,8 @@ ssize_t fs_read(struct fs_file *f, void *buf, uint64_t off, size_t len);
 ssize_t fs_write(struct fs_file *f, const struct fs_cred *cred, const void *buf, uint64_t off, size_t len,
 		 unsigned int flags);
 
-int fs_fsync(struct fs *fs, uint64_t ino);
+/* fs_fsync - of files and directories. `nowait`: see FS_WOULD_WAIT. */
+int fs_fsync(struct fs *fs, uint64_t ino, bool nowait);
 
 /* fs_fallocate - mode: 0, KEEP_SIZE, PUNCH_HOLE|KEEP_SIZE, ZERO_RANGE[|KEEP_SIZE]; others -EOPNOTSUPP. */
 int fs_fallocate(struct fs_file *f, const struct fs_cred *cred, int mode, uint64_t off, uint64_t len);

@@ -177,25 +177,33 @@ void grants_release(struct fs_file *f);
 /*
  * layout_begin - inode_lock() for an operation that takes away the whole blocks in [pos, pos + len): nobody maps them
  * and no pin is on them from its return to layout_end(), which also unlocks. A range that ends beyond INT64_MAX is one
- * to the end. Errors as dax_break_layout(): then nothing is locked. No lock of the inode is held before.
+ * to the end. Errors as dax_break_layout(), and FS_WOULD_WAIT: then nothing is locked. No lock of the inode is held
+ * before.
  */
 int layout_begin(struct inode *ip, const struct fs_cred *cred, uint64_t pos, uint64_t len);
 void layout_end(struct inode *ip);
 
 /*
- * layout_cut - the file ends at `size` now: beyond it not even private copies stay mapped (truncate_pagecache()).
- * Between layout_begin() and layout_end().
+ * layout_end_cut - layout_end() of a file that ends at `size` now: beyond it not even private copies stay mapped
+ * (truncate_pagecache()). Clients are told, and waited for, when the inode is unlocked already. `cred` is that of
+ * layout_begin().
  */
-void layout_cut(struct inode *ip, uint64_t size);
+void layout_end_cut(struct inode *ip, const struct fs_cred *cred, uint64_t size);
 
-/* layout_sync - what mappings stored is durable on return (filemap_write_and_wait()). No lock of the inode held. */
-void layout_sync(struct inode *ip);
+/*
+ * layout_sync - what mappings stored is durable on return (filemap_write_and_wait()). 0, or FS_WOULD_WAIT. No lock of
+ * the inode held.
+ */
+int layout_sync(struct inode *ip, bool nowait);
 
 /*
  * layout_filled - blocks came where holes were: who mapped the holes sees the blocks from now on. No lock of
- * the inode held.
+ * the inode held. layout_filled_waits - would it have to wait for clients, if [pos, pos + len) were written now? Lock
+ * exclusive; if it would not, layout_filled() is not due after the write: nobody has the holes, and who maps them when
+ * the inode is unlocked finds blocks.
  */
 void layout_filled(struct inode *ip, uint64_t pos, uint64_t len);
+bool layout_filled_waits(struct inode *ip, uint64_t pos, uint64_t len);
 
 /*
  * write_locked - fs_write() with the lock held and no append or privilege questions: also copies within the pool. Sets

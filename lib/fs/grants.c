@@ -55,6 +55,28 @@ int grant_get(struct fs *fs, const struct direct_name *name, struct fs_grant **o
 	return rc;
 }
 
+int grant_lock(struct fs *fs, const struct direct_name *name, bool nowait, struct fs_grant **out)
+{
+	int rc = grant_get(fs, name, out);
+
+	if (rc)
+		return rc;
+	if (!nowait) {
+		pthread_mutex_lock(&(*out)->fault_lock);
+	} else if (pthread_mutex_trylock(&(*out)->fault_lock)) {
+		grant_put(*out);
+		return FS_WOULD_WAIT;
+	}
+	return 0;
+}
+
+int grant_finish(struct fs_grant *g, int rc)
+{
+	pthread_mutex_unlock(&g->fault_lock);
+	grant_put(g);
+	return rc;
+}
+
 /* ---- The end ------------------------------------------------------------------------------------------------ */
 
 /* The references go, or stay for as long as somebody has the byte. */
@@ -252,23 +274,20 @@ static int start_list(struct fs_grant *g)
 	return grant_new(g->fs->grants, &owner, &g->list);
 }
 
-int fs_grant_start(struct fs *fs, const struct direct_start *start)
+int fs_grant_start(struct fs *fs, const struct direct_start *start, bool nowait)
 {
 	struct fs_grant *g;
-	int rc = grant_get(fs, &start->name, &g);
+	int rc = grant_lock(fs, &start->name, nowait, &g);
 
 	if (rc)
 		return rc;
-	pthread_mutex_lock(&g->fault_lock);
 	if (g->list)
 		rc = -EINVAL;
 	else if (!byte_locked(fs, g->name.number))
 		rc = -EACCES;
 	else
 		rc = start_list(g);
-	pthread_mutex_unlock(&g->fault_lock);
-	grant_put(g);
-	return rc;
+	return grant_finish(g, rc);
 }
 
 void fs_grants_serve(struct fs *fs, const struct fs_grants_hooks *hooks)

@@ -279,32 +279,18 @@ int area_new(struct fs_grant *g, const struct direct_map *map, struct fs_area **
 	return 0;
 }
 
-int grant_begin(struct fs *fs, const struct direct_name *name, struct fs_grant **out)
+int grant_begin(struct fs *fs, const struct direct_name *name, bool nowait, struct fs_grant **out)
 {
-	int rc = grant_get(fs, name, out);
+	int rc = grant_lock(fs, name, nowait, out);
 
-	if (rc)
-		return rc;
-	pthread_mutex_lock(&(*out)->fault_lock);
-	if ((*out)->list)
-		return 0;
-	pthread_mutex_unlock(&(*out)->fault_lock);
-	grant_put(*out);
-	return -EINVAL;
+	return rc || (*out)->list ? rc : grant_finish(*out, -EINVAL);
 }
 
-int grant_finish(struct fs_grant *g, int rc)
-{
-	pthread_mutex_unlock(&g->fault_lock);
-	grant_put(g);
-	return rc;
-}
-
-int fs_grant_map(struct fs *fs, struct direct_map *map)
+int fs_grant_map(struct fs *fs, struct direct_map *map, bool nowait)
 {
 	struct fs_area *area;
 	struct fs_grant *g;
-	int rc = grant_begin(fs, &map->name, &g);
+	int rc = grant_begin(fs, &map->name, nowait, &g);
 
 	if (rc)
 		return rc;
@@ -316,12 +302,12 @@ int fs_grant_map(struct fs *fs, struct direct_map *map)
 	return grant_finish(g, rc);
 }
 
-int fs_grant_unmap(struct fs *fs, const struct direct_unmap *unmap)
+int fs_grant_unmap(struct fs *fs, const struct direct_unmap *unmap, bool nowait)
 {
 	struct fs_area *area;
 	struct fs_grant *g;
 	uint64_t index, count;
-	int rc = grant_begin(fs, &unmap->name, &g);
+	int rc = grant_begin(fs, &unmap->name, nowait, &g);
 
 	if (rc)
 		return rc;
@@ -346,10 +332,10 @@ int fs_grant_unmap(struct fs *fs, const struct direct_unmap *unmap)
 /* ---- Faults ------------------------------------------------------------------------------------------------- */
 
 /*
- * The file is about to be given out directly: whatever the page cache has of it is brought here and forgotten. False:
- * others are using it that way, or it could not be done. A fill that comes meanwhile leaves its own mark.
+ * The file is about to be given out directly: whatever the page cache has of it is brought here and forgotten. 1; 0:
+ * others are using it that way, or it could not be done; FS_WOULD_WAIT. A fill that comes meanwhile leaves its own mark.
  */
-static bool uncached(struct fs_grant *g)
+static int uncached(struct fs_grant *g, bool nowait)
 {
 	struct fs_grants *gs = g->fs->direct;
 	_Atomic uint64_t *filled = &g->ip->filled;
@@ -357,9 +343,11 @@ static bool uncached(struct fs_grant *g)
 	bool empty;
 
 	if (atomic_load(filled) == FILLED_NOT)
-		return true;
+		return 1;
 	if (clock_ms() - atomic_load(filled) < CACHED_MS)
-		return false;
+		return 0;
+	if (nowait)
+		return FS_WOULD_WAIT;
 	pthread_mutex_lock(&gs->uncache_lock);
 	if (atomic_load(filled) != FILLED_NOT) {
 		atomic_store(filled, FILLED_EMPTYING);
@@ -396,14 +384,30 @@ static bool hole(struct fs_area *area, struct direct_fault *a, uint64_t end_offs
 	return x.length && answer_add(a, &x);
 }
 
-/* One unit, or the larger entry that it is in. What `stop` is then: DIRECT_MORE to go on. */
-static int fault_one(struct fs_area *area, struct direct_fault *a, uint64_t base, uint64_t end_offset)
+/* Some of the range, as far as the file goes, has no blocks. */
+static bool has_hole(struct inode *ip, uint64_t pos, uint64_t end)
+{
+	bool found = false;
+	struct iomap map;
+
+	inode_lock_shared(ip);
+	if (end > ip->core.size)
+		end = ip->core.size;
+	for (; pos < end && !found && !iomap_read(ip, pos, end - pos, &map); pos = map.offset + map.length)
+		found = map.type == IOMAP_HOLE;
+	inode_unlock(ip);
+	return found;
+}
+
+/* One unit, or the larger entry that it is in. What `stop` is then: DIRECT_MORE to go on; or a negative errno. */
+static int fault_one(struct fs_area *area, struct direct_fault *a, uint64_t base, uint64_t end_offset, bool nowait)
 {
 	unsigned int shift = grant_shift(area->grant), result;
 	uint64_t was = a->next, length = end_offset - base;
 	struct dax_fault f = {
 		.vma = &area->dax, .index = was >> shift, .address = a->address + (was - base), .start = a->address,
-		.end = a->address + length, .flags = DAX_FAULT_SHARED | (area->write ? DAX_FAULT_WRITE : 0),
+		.end = a->address + length,
+		.flags = DAX_FAULT_SHARED | (area->write ? DAX_FAULT_WRITE : 0) | (nowait ? DAX_FAULT_NOWAIT : 0),
 	};
 	struct direct_extent lost = { .offset = was, .length = 1ULL << shift, .type = DIRECT_POISON, .shift = shift };
 
@@ -411,6 +415,8 @@ static int fault_one(struct fs_area *area, struct direct_fault *a, uint64_t base
 		if (dax_vma_told(&area->dax))
 			return DIRECT_AGAIN;
 		result = dax_handle_fault(&f);
+		if (result & DAX_RETRY)
+			return FS_WOULD_WAIT;
 		if (result & DAX_OOM)
 			return a->count == DIRECT_EXTENTS ? (int)DIRECT_MORE : -ENOMEM;
 		if (result & DAX_HWPOISON)
@@ -421,25 +427,31 @@ static int fault_one(struct fs_area *area, struct direct_fault *a, uint64_t base
 	return a->next == was ? DIRECT_AGAIN : DIRECT_MORE;
 }
 
-int area_fault(struct fs_area *area, struct direct_fault *a)
+int area_fault(struct fs_area *area, struct direct_fault *a, bool nowait)
 {
 	uint64_t end_offset = a->offset + a->length, enough = a->offset + FAULT_BYTES;
 	uint64_t fills = atomic_load(&area->grant->ip->fills);
+	int stop = DIRECT_MORE, direct = uncached(area->grant, nowait);
 	unsigned int left = FAULT_UNITS;
-	int stop = DIRECT_MORE;
 
-	if (!uncached(area->grant)) {
+	if (direct <= 0) {
 		a->stop = DIRECT_CACHED;
-		return 0;
+		return direct;
 	}
+	if (nowait && area->write && !(a->flags & DIRECT_LOAD) && dax_fill_told(area->grant->mapping, &area->dax) &&
+	    has_hole(area->grant->ip, a->offset, end_offset))
+		return FS_WOULD_WAIT;
 	area->grant->answer = a;
 	while (a->next < end_offset && a->next < enough && left-- && a->count < DIRECT_EXTENTS && stop == DIRECT_MORE)
 		if (!(a->flags & DIRECT_LOAD) || !hole(area, a, end_offset))
-			stop = fault_one(area, a, a->offset, end_offset);
+			stop = fault_one(area, a, a->offset, end_offset, nowait);
 	area->grant->answer = NULL;
 	if (atomic_load(&area->grant->ip->fills) != fills && a->next > a->offset)
 		dax_filled(area->grant->mapping, &area->dax, a->offset >> grant_shift(area->grant),
 			   (a->next - a->offset) >> grant_shift(area->grant));
+	/* What is there already is an answer; the client asks for the rest. */
+	if (stop == FS_WOULD_WAIT && a->count)
+		stop = DIRECT_MORE;
 	/* The page cache was filled meanwhile, and not all of this was there to be revoked. */
 	if (stop >= 0 && atomic_load(&area->grant->ip->filled) != FILLED_NOT) {
 		dax_zap_one(&area->dax, area->dax.index, area->dax.count);
@@ -449,12 +461,12 @@ int area_fault(struct fs_area *area, struct direct_fault *a)
 	return stop < 0 ? stop : 0;
 }
 
-int fs_grant_fault(struct fs *fs, struct direct_fault *a)
+int fs_grant_fault(struct fs *fs, struct direct_fault *a, bool nowait)
 {
 	struct fs_area *area;
 	struct fs_grant *g;
 	uint64_t first, last;
-	int rc = grant_begin(fs, &a->name, &g);
+	int rc = grant_begin(fs, &a->name, nowait, &g);
 
 	if (rc)
 		return rc;
@@ -470,19 +482,24 @@ int fs_grant_fault(struct fs *fs, struct direct_fault *a)
 	a->length = ((last + 1) << grant_shift(g)) - a->offset;
 	a->count = 0;
 	a->next = a->offset;
-	return grant_finish(g, area_fault(area, a));
+	return grant_finish(g, area_fault(area, a, nowait));
 }
 
 /* ---- The page cache ----------------------------------------------------------------------------------------- */
 
-void fs_grants_filled(struct fs_file *f)
+int fs_grants_filled(struct fs_file *f, bool nowait)
 {
 	struct dax_mapping *m;
 
 	atomic_store(&f->ip->filled, clock_ms());
 	m = atomic_load(&f->ip->mapping);
-	if (m)
-		dax_unmap_range(m, 0, UINT64_MAX, false);
+	/* Who attaches from now on finds the mark. */
+	if (!m || (nowait && !dax_mapped(m)))
+		return 0;
+	if (nowait)
+		return FS_WOULD_WAIT;
+	dax_unmap_range(m, 0, UINT64_MAX, false);
+	return 0;
 }
 
 bool fs_grants_storing(struct fs *fs, uint64_t ino)

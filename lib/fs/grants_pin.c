@@ -42,7 +42,7 @@ static int why_stopped(const struct direct_fault *a)
 }
 
 /* All of [offset, offset + length), mapped nowhere: addresses are as file offsets, so that large entries can be. */
-static int fault_in(struct fs_area *area, uint64_t offset, uint64_t length)
+static int fault_in(struct fs_area *area, uint64_t offset, uint64_t length, bool nowait)
 {
 	struct direct_fault *a = fault(FAULT_ALLOC) ? NULL : malloc(sizeof(*a));
 	uint64_t end = offset + length;
@@ -50,7 +50,7 @@ static int fault_in(struct fs_area *area, uint64_t offset, uint64_t length)
 
 	while (!rc && offset < end) {
 		*a = (struct direct_fault){ .offset = offset, .length = end - offset, .address = offset, .next = offset };
-		rc = area_fault(area, a);
+		rc = area_fault(area, a, nowait);
 		if (!rc)
 			rc = why_stopped(a);
 		if (!rc && a->next == offset)
@@ -61,10 +61,10 @@ static int fault_in(struct fs_area *area, uint64_t offset, uint64_t length)
 	return rc;
 }
 
-static int pin_area(struct fs_area *area, uint64_t offset, uint64_t length, struct fs_pin *p)
+static int pin_area(struct fs_area *area, uint64_t offset, uint64_t length, bool nowait, struct fs_pin *p)
 {
 	unsigned int flags = DAX_PIN_LONGTERM | (area->write ? DAX_PIN_WRITE : 0);
-	int rc = fault_in(area, offset, length);
+	int rc = fault_in(area, offset, length, nowait);
 
 	if (!rc)
 		rc = dax_pin(&area->dax, area->dax.index, area->dax.count, flags, &p->dax);
@@ -72,7 +72,7 @@ static int pin_area(struct fs_area *area, uint64_t offset, uint64_t length, stru
 }
 
 /* fault_lock held. */
-static int pin(struct fs_grant *g, struct direct_pin *d)
+static int pin(struct fs_grant *g, struct direct_pin *d, bool nowait)
 {
 	struct direct_map range = { .offset = d->offset, .length = d->length, .flags = d->flags };
 	struct fs_pin *p = fault(FAULT_ALLOC) ? NULL : calloc(1, sizeof(*p));
@@ -89,7 +89,7 @@ static int pin(struct fs_grant *g, struct direct_pin *d)
 	rc = area_number(g, &p->dax.area);
 	pthread_mutex_unlock(&g->lock);
 	if (!rc)
-		rc = pin_area(area, d->offset, (uint64_t)area->dax.count << grant_shift(g), p);
+		rc = pin_area(area, d->offset, (uint64_t)area->dax.count << grant_shift(g), nowait, p);
 	area_end(area, false);
 	if (rc) {
 		free(p);
@@ -104,16 +104,16 @@ static int pin(struct fs_grant *g, struct direct_pin *d)
 	return 0;
 }
 
-int fs_grant_pin(struct fs *fs, struct direct_pin *d)
+int fs_grant_pin(struct fs *fs, struct direct_pin *d, bool nowait)
 {
 	struct fs_grant *g;
-	int rc = grant_begin(fs, &d->name, &g);
+	int rc = grant_begin(fs, &d->name, nowait, &g);
 
 	if (rc)
 		return rc;
 	rc = d->flags & ~DIRECT_WRITE ? -EINVAL : area_check(g, d->offset, d->length, d->flags);
 	if (!rc)
-		rc = pin(g, d);
+		rc = pin(g, d, nowait);
 	return grant_finish(g, rc);
 }
 
@@ -135,11 +135,11 @@ bool pin_number_used(struct fs_grant *g, uint32_t number)
 	return find(g, number) != NULL;
 }
 
-int fs_grant_unpin(struct fs *fs, const struct direct_unpin *u)
+int fs_grant_unpin(struct fs *fs, const struct direct_unpin *u, bool nowait)
 {
 	struct fs_grant *g;
 	struct fs_pin *p;
-	int rc = grant_begin(fs, &u->name, &g);
+	int rc = grant_begin(fs, &u->name, nowait, &g);
 
 	if (rc)
 		return rc;

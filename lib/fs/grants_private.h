@@ -95,6 +95,10 @@ struct survivor {
 int grant_get(struct fs *fs, const struct direct_name *name, struct fs_grant **out);
 void grant_put(struct fs_grant *g);
 
+/* grant_lock - grant_get(), and fault_lock, which whoever has it keeps while he waits for clients. grant_finish - both; `rc`. */
+int grant_lock(struct fs *fs, const struct direct_name *name, bool nowait, struct fs_grant **out);
+int grant_finish(struct fs_grant *g, int rc);
+
 /* ---- grants_map.c ------------------------------------------------------------------------------------------ */
 
 /* grant_shift - log2 of the map unit's bytes. */
@@ -102,10 +106,9 @@ unsigned int grant_shift(const struct fs_grant *g);
 
 /*
  * grant_begin - a request to a grant that is started: fault_lock is held from here on, where it succeeds. -EACCES,
- * -EINVAL, -ENOTTY. grant_finish - its end; returns `rc`.
+ * -EINVAL, -ENOTTY, FS_WOULD_WAIT. grant_finish() ends it.
  */
-int grant_begin(struct fs *fs, const struct direct_name *name, struct fs_grant **out);
-int grant_finish(struct fs_grant *g, int rc);
+int grant_begin(struct fs *fs, const struct direct_name *name, bool nowait, struct fs_grant **out);
 
 /*
  * area_check - may the range be mapped so? What MAP answers otherwise. area_new - an area of it; -ENOMEM, -ENOSPC. Both
@@ -116,7 +119,7 @@ int area_new(struct fs_grant *g, const struct direct_map *map, struct fs_area **
 int area_number(struct fs_grant *g, uint32_t *number);
 
 /* area_fault - the units from a->offset on, as FAULT answers; a->next is a->offset, a->count 0. fault_lock held. */
-int area_fault(struct fs_area *area, struct direct_fault *a);
+int area_fault(struct fs_area *area, struct direct_fault *a, bool nowait);
 
 /* area_end - the client unmapped all of it, or is gone; `keep`: it maps it still. fault_lock held, lock not. */
 void area_end(struct fs_area *area, bool keep);

@@ -182,12 +182,14 @@ ssize_t fs_write(struct fs_file *f, const struct fs_cred *cred, const void *buf,
 	rc = inode_changeable(ip, true);	/* append-only is asked about when a file is opened */
 	if (!rc)
 		rc = clamp_range(off, len);
+	if (rc > 0 && cred->nowait && layout_filled_waits(ip, off, (uint64_t)rc))
+		rc = FS_WOULD_WAIT;
 	if (rc > 0)
 		rc = write_locked(ip, buf, off, (size_t)rc,
 				  flags & FS_WRITE_BACK ? KILL_NOTHING : inode_kill_what(ip, cred->cap_fsetid),
 				  &filled);
 	inode_unlock(ip);
-	if (filled)
+	if (filled && !cred->nowait)
 		layout_filled(ip, off, len);
 	return rc;
 }
@@ -270,13 +272,15 @@ ssize_t fs_copy_range(struct fs_file *fin, uint64_t off_in, struct fs_file *fout
 	rc = inode_changeable(out, true);
 	if (!rc)
 		rc = clamp_range(off_out, len);
+	if (rc > 0 && cred->nowait && layout_filled_waits(out, off_out, (uint64_t)rc))
+		rc = FS_WOULD_WAIT;
 	if (rc > 0)
 		rc = copy_locked(fin->fs, in, off_in, out, off_out, (size_t)rc,
 				 inode_kill_what(out, cred->cap_fsetid), &filled);
 	if (in != out)
 		inode_unlock(in);
 	inode_unlock(out);
-	if (filled)
+	if (filled && !cred->nowait)
 		layout_filled(out, off_out, len);
 	return rc;
 }

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "daemon/fuse_compat.h"
+#include "daemon/parked.h"
 #include "fs/fs.h"
 #include "util/err.h"
 
@@ -24,6 +25,7 @@ struct daemon_options {
 	bool			 allow_root, allow_other;
 	bool			 fsname, subtype;	/* were given: in fuse_opts */
 	unsigned int		 max_read;	/* 0: no limit */
+	unsigned int		 waiters;	/* threads for requests that wait for clients; 0: PARKED_THREADS */
 	char			*shm_dir;	/* fs.shm_dir, if it was given */
 	char			*fuse_opts;	/* for libfuse: comma-separated, escaped; NULL: none */
 };
@@ -39,6 +41,7 @@ struct daemon {
 	struct fs		*fs;
 	struct fuse_session	*session;
 	struct init_exchange	 init;
+	struct parked		 parked;
 };
 
 /* ---- opts.c -------------------------------------------------------------------------------------------- */

@@ -14,7 +14,7 @@
  *   the kernel (6.2 and later) only reads together with FOPEN_DIRECT_IO and which older libfuse cannot say.
  * - Each request's header and the start of its body are kept for the thread that handles it: libfuse drops
  *   the flags that init_exchange_*_kills_priv() are about. libfuse handles a request on the thread that read
- *   it, operations answer before they return, so there is one a thread.
+ *   it, operations ask before they return, so there is one a thread; opening is answered before that, too.
  *
  * Splice is off: libfuse offers it with custom I/O only where there are splice hooks, and it is not asked
  * for. Reads need none, the pool's memory goes to the device by writev.

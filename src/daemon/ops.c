@@ -46,28 +46,6 @@ struct fs_cred ops_cred(fuse_req_t req)
 	};
 }
 
-static bool req_interrupted(void *arg)
-{
-	return fuse_req_interrupted(arg);
-}
-
-/* The kernel says that a caller was interrupted; whoever waits asks again whether it is he. */
-static void interrupt_all(fuse_req_t req, void *fs)
-{
-	(void)req;
-	fs_interrupt(fs);
-}
-
-struct fs_cred ops_cred_waiting(fuse_req_t req)
-{
-	struct fs_cred cred = ops_cred(req);
-
-	cred.interrupted = req_interrupted;
-	cred.arg = req;
-	fuse_req_interrupt_func(req, interrupt_all, ops_fs(req));
-	return cred;
-}
-
 struct fs_file *ops_file(const struct fuse_file_info *fi)
 {
 	return (struct fs_file *)(uintptr_t)fi->fh;

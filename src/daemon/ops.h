@@ -1,7 +1,7 @@
 /*
  * The operations, by group of files, and what they share. The contract of each is that of the member of the
- * same name in <fuse_lowlevel.h>; the table is in ops.c. Each answers before it returns (init_exchange.c
- * relies on it).
+ * same name in <fuse_lowlevel.h>; the table is in ops.c. Each answers before it returns, but for those that are a
+ * struct call (parked.h): what these need of init_exchange.c they ask before.
  */
 #ifndef DAEMON_OPS_H
 #define DAEMON_OPS_H
@@ -19,9 +19,6 @@ struct fs *ops_fs(fuse_req_t req);
  * itself does not say (fallocate, copy_file_range).
  */
 struct fs_cred ops_cred(fuse_req_t req);
-
-/* ops_cred_waiting - the same for a request that may wait for pins: it can be interrupted meanwhile. */
-struct fs_cred ops_cred_waiting(fuse_req_t req);
 
 /*
  * ops_forget_attributes - have the kernel ask for the attributes of `ino` anew: what a request changed and

@@ -41,19 +41,38 @@ static unsigned int setattr_valid(int to_set)
 	return valid;
 }
 
-void ops_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, struct fuse_file_info *fi)
+struct setattr_call {
+	struct call	call;
+	struct stat	attr;
+	unsigned int	valid;
+	bool		kills_priv;
+};
+
+static bool answer_setattr(struct call *c)
 {
-	struct fs_cred cred = ops_cred_waiting(req);
-	unsigned int valid = setattr_valid(to_set);
+	struct setattr_call *s = container_of(c, struct setattr_call, call);
+	struct fs_cred cred = call_cred(c);
 	struct stat st;
 	int rc;
 
-	(void)fi;
-	cred.cap_fsetid = !init_exchange_setattr_kills_priv(to_set);
-	if (!cred.cap_fsetid)
-		valid |= FS_SET_KILL_PRIV;
-	rc = fs_setattr(ops_fs(req), &cred, ino, attr, valid, &st);
-	reply_attr(req, rc, &st);
+	cred.cap_fsetid = !s->kills_priv;
+	rc = fs_setattr(c->d->fs, &cred, c->ino, &s->attr, s->valid, &st);
+	if (rc == FS_WOULD_WAIT)
+		return false;
+	reply_attr(c->req, rc, &st);
+	return true;
+}
+
+void ops_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, struct fuse_file_info *fi)
+{
+	struct setattr_call s = {
+		.call = call_make(answer_setattr, sizeof(s), req, ino, fi), .attr = *attr,
+		.valid = setattr_valid(to_set), .kills_priv = init_exchange_setattr_kills_priv(to_set),
+	};
+
+	if (s.kills_priv)
+		s.valid |= FS_SET_KILL_PRIV;
+	call_answer(&s.call);
 }
 
 static struct statx_timestamp statx_time(struct timespec ts)

@@ -119,5 +119,5 @@ void ops_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, str
 void ops_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
 {
 	(void)datasync, (void)fi;
-	reply_status(req, fs_fsync(ops_fs(req), ino));
+	reply_status(req, fs_fsync(ops_fs(req), ino, false));
 }

@@ -62,24 +62,41 @@ void ops_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	reply_status(req, 0);
 }
 
-void ops_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
+struct read_call {
+	struct call	call;
+	uint64_t	off;
+	size_t		size;
+};
+
+static bool answer_read(struct call *c)
 {
+	const struct read_call *r = container_of(c, struct read_call, call);
 	struct iovec iov[READ_IOVS];
-	struct fs_file *f = ops_file(fi);
+	struct fs_file *f = ops_file(&c->fi);
 	int count = READ_IOVS;
 	ssize_t n;
 
-	(void)ino;
 	/* A read(2) of somebody says whose; the page cache reads for nobody. */
-	if (!fi->lock_owner)
-		fs_grants_filled(f);
-	n = fs_read_begin(f, (uint64_t)off, size, iov, &count);
+	if (!c->fi.lock_owner && fs_grants_filled(f, !c->may_wait))
+		return false;
+	n = fs_read_begin(f, r->off, r->size, iov, &count);
 	if (n < 0) {
-		reply_status(req, (int)n);
-		return;
+		reply_status(c->req, (int)n);
+		return true;
 	}
-	reply_iov(req, iov, count);
+	reply_iov(c->req, iov, count);
 	fs_read_end(f);
+	return true;
+}
+
+void ops_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
+{
+	struct read_call r = {
+		.call = call_make(answer_read, sizeof(r), req, ino, fi), .off = (uint64_t)off, .size = size,
+	};
+
+	r.call.locks_page = !fi->lock_owner;
+	call_answer(&r.call);
 }
 
 /* Will a change of data by `cred` clear setuid or setgid? */
@@ -91,41 +108,96 @@ static bool clears_setid(fuse_req_t req, fuse_ino_t ino, const struct fs_cred *c
 	       (st.st_mode & (S_ISUID | S_ISGID));
 }
 
-void ops_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
-	       struct fuse_file_info *fi)
+struct write_call {
+	struct call	call;		/* its data is what is written */
+	uint64_t	off;
+	bool		kills_priv;
+};
+
+static bool answer_write(struct call *c)
 {
-	struct fs_cred cred = ops_cred(req);
+	const struct write_call *w = container_of(c, struct write_call, call);
+	struct fs_cred cred = call_cred(c);
 	unsigned int flags = 0;
 	bool clears;
 	ssize_t n;
 
-	cred.cap_fsetid = fi->writepage || !init_exchange_write_kills_priv(fi);
-	clears = clears_setid(req, ino, &cred);
-	if (fi->writepage)
+	cred.cap_fsetid = c->fi.writepage || !w->kills_priv;
+	clears = clears_setid(c->req, c->ino, &cred);
+	if (c->fi.writepage)
 		flags |= FS_WRITE_BACK;
-	else if (fi->flags & O_APPEND)
+	else if (c->fi.flags & O_APPEND)
 		flags |= FS_WRITE_APPEND;
-	n = fs_write(ops_file(fi), &cred, buf, (uint64_t)off, size, flags);
+	n = fs_write(ops_file(&c->fi), &cred, c->data, w->off, c->length, flags);
+	if (n == FS_WOULD_WAIT)
+		return false;
 	if (clears)
-		ops_forget_attributes(req, ino);
-	reply_written(req, n);
+		ops_forget_attributes(c->req, c->ino);
+	reply_written(c->req, n);
+	return true;
+}
+
+void ops_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
+	       struct fuse_file_info *fi)
+{
+	struct write_call w = {
+		.call = call_make(answer_write, sizeof(w), req, ino, fi), .off = (uint64_t)off,
+		.kills_priv = init_exchange_write_kills_priv(fi),
+	};
+
+	w.call.data = buf;
+	w.call.length = size;
+	w.call.locks_page = fi->writepage || !fs_file_dax(ops_file(fi));
+	call_answer(&w.call);
+}
+
+static bool answer_fsync(struct call *c)
+{
+	int rc = fs_fsync(c->d->fs, c->ino, !c->may_wait);
+
+	if (rc == FS_WOULD_WAIT)
+		return false;
+	reply_status(c->req, rc);
+	return true;
 }
 
 void ops_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
 {
-	(void)datasync, (void)fi;
-	reply_status(req, fs_fsync(ops_fs(req), ino));
+	struct call c = call_make(answer_fsync, sizeof(c), req, ino, fi);
+
+	(void)datasync;
+	call_answer(&c);
+}
+
+struct fallocate_call {
+	struct call	call;
+	int		mode;
+	uint64_t	off, len;
+};
+
+static bool answer_fallocate(struct call *c)
+{
+	const struct fallocate_call *a = container_of(c, struct fallocate_call, call);
+	struct fs_cred cred = call_cred(c);
+	bool clears = clears_setid(c->req, c->ino, &cred);
+	int rc = fs_fallocate(ops_file(&c->fi), &cred, a->mode, a->off, a->len);
+
+	if (rc == FS_WOULD_WAIT)
+		return false;
+	if (clears)
+		ops_forget_attributes(c->req, c->ino);
+	reply_status(c->req, rc);
+	return true;
 }
 
 void ops_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len, struct fuse_file_info *fi)
 {
-	struct fs_cred cred = ops_cred_waiting(req);
-	bool clears = clears_setid(req, ino, &cred);
-	int rc = fs_fallocate(ops_file(fi), &cred, mode, (uint64_t)off, (uint64_t)len);
+	struct fallocate_call a = {
+		.call = call_make(answer_fallocate, sizeof(a), req, ino, fi), .mode = mode, .off = (uint64_t)off,
+		.len = (uint64_t)len,
+	};
 
-	if (clears)
-		ops_forget_attributes(req, ino);
-	reply_status(req, rc);
+	call_answer(&a.call);
 }
 
 void ops_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse_file_info *fi)
@@ -137,22 +209,40 @@ void ops_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fus
 		reply_offset(req, fs_lseek(ops_file(fi), (uint64_t)off, whence));
 }
 
+struct copy_call {
+	struct call	call;		/* of what is written to */
+	struct fs_file	*from;
+	uint64_t	off_in, off_out;
+	size_t		len;
+};
+
+static bool answer_copy(struct call *c)
+{
+	const struct copy_call *r = container_of(c, struct copy_call, call);
+	struct fs_cred cred = call_cred(c);
+	bool clears = clears_setid(c->req, c->ino, &cred);
+	ssize_t n = fs_copy_range(r->from, r->off_in, ops_file(&c->fi), r->off_out, r->len, &cred);
+
+	if (n == FS_WOULD_WAIT)
+		return false;
+	if (clears)
+		ops_forget_attributes(c->req, c->ino);
+	reply_written(c->req, n);
+	return true;
+}
+
 void ops_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in, struct fuse_file_info *fi_in,
 			 fuse_ino_t ino_out, off_t off_out, struct fuse_file_info *fi_out, size_t len,
 			 int flags)
 {
-	struct fs_cred cred = ops_cred(req);
-	bool clears;
-	ssize_t n;
+	struct copy_call r = {
+		.call = call_make(answer_copy, sizeof(r), req, ino_out, fi_out), .from = ops_file(fi_in),
+		.off_in = (uint64_t)off_in, .off_out = (uint64_t)off_out, .len = len,
+	};
 
 	(void)ino_in;
-	if (flags) {
+	if (flags)
 		reply_status(req, -EINVAL);
-		return;
-	}
-	clears = clears_setid(req, ino_out, &cred);
-	n = fs_copy_range(ops_file(fi_in), (uint64_t)off_in, ops_file(fi_out), (uint64_t)off_out, len, &cred);
-	if (clears)
-		ops_forget_attributes(req, ino_out);
-	reply_written(req, n);
+	else
+		call_answer(&r.call);
 }

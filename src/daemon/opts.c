@@ -22,7 +22,7 @@ enum opt_kind {
 	OPT_PASS,		/* to libfuse as it is */
 	OPT_IGNORE,		/* for mount(8), or always so */
 	OPT_RO, OPT_RW, OPT_DAX, OPT_ATIME, OPT_ALLOW_ROOT, OPT_ALLOW_OTHER, OPT_FSNAME, OPT_SUBTYPE,
-	OPT_MAX_READ, OPT_HELP, OPT_CHOICE, OPT_MAPPER_MS, OPT_HOLE_LIMIT, OPT_SHM,
+	OPT_MAX_READ, OPT_HELP, OPT_CHOICE, OPT_MAPPER_MS, OPT_HOLE_LIMIT, OPT_SHM, OPT_WAITERS,
 };
 
 enum opt_value { VALUE_NONE, VALUE_NEEDED, VALUE_OPTIONAL };
@@ -65,6 +65,7 @@ static const struct opt_row opt_table[] = {
 	{ "mapper_timeout",	OPT_MAPPER_MS,	VALUE_NEEDED,	0 },
 	{ "hole_limit",		OPT_HOLE_LIMIT,	VALUE_NEEDED,	0 },
 	{ "shm",		OPT_SHM,	VALUE_NEEDED,	0 },
+	{ "waiters",		OPT_WAITERS,	VALUE_NEEDED,	0 },
 	{ "help",		OPT_HELP,	VALUE_NONE,	0 },
 
 	{ "auto_unmount",	OPT_PASS,	VALUE_NONE,	0 },
@@ -126,6 +127,7 @@ static const char options_text[] =
 	"drain=counter|sweep  how the end of the folio table learns that nothing refers to it\n"
 	"hole_limit=MIB       holes that a direct mapping for stores may have filled at once (default 256)\n"
 	"shm=DIR              where the folio table and the grant lists are shown\n"
+	"waiters=N            threads for requests that wait for mappers or pins (default 1024)\n"
 	"(no)suid, (no)dev, (no)exec, sync, async, dirsync, context= and its kin: as mount(8) says\n";
 
 static const struct opt_row *opt_find(const char *name, size_t len)
@@ -215,6 +217,16 @@ static int set_mapper_ms(struct daemon_options *opts, const char *value, struct 
 	return 0;
 }
 
+static int set_waiters(struct daemon_options *opts, const char *value, struct err *err)
+{
+	unsigned long n;
+
+	if (!parse_number(value, 1, 65536, &n))
+		return err_set(err, -EINVAL, "-o waiters=%s: a number of threads, 1 to 65536, is needed", value);
+	opts->waiters = (unsigned int)n;
+	return 0;
+}
+
 static int set_hole_limit(struct daemon_options *opts, const char *value, struct err *err)
 {
 	unsigned long n;
@@ -276,6 +288,8 @@ static int opt_apply(struct daemon_options *opts, const struct opt_row *row, con
 		return set_hole_limit(opts, value, err);
 	case OPT_SHM:
 		return set_shm(opts, value, err);
+	case OPT_WAITERS:
+		return set_waiters(opts, value, err);
 	case OPT_HELP:
 		fputs(options_text, stdout);
 		return -ECANCELED;

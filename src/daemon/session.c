@@ -5,8 +5,8 @@
  * one thread - and only then let the parent go: a mount that is reported as made is one that answers. Then
  * threads serve.
  *
- * End: umount(8), a signal, or the connection being aborted. The FUSE side goes first, so that nothing can
- * ask any more, then the filesystem is unmounted cleanly; only then is the pool given up. umount(2) does not
+ * End: umount(8), a signal, or the connection being aborted. What waits for clients is ended first: by their answer, in
+ * mapper_timeout, or where it waits for pins, at once. Then the FUSE side goes, so that nothing can ask any more, then the filesystem is unmounted cleanly; only then is the pool given up. umount(2) does not
  * wait for that.
  */
 #include "daemon/daemon.h"
@@ -157,8 +157,8 @@ static void log_messages(const struct fs *fs)
 
 /*
  * Requests may block on each other's inode locks and on write-back of a pool in the page cache, never on
- * other requests that wait for a thread: so the number of threads is a matter of speed. Idle threads are
- * kept; they cost address space.
+ * clients (parked.h) nor on other requests that wait for a thread: so the number of threads is a matter of speed.
+ * Idle threads are kept; they cost address space.
  */
 static int serve(struct daemon *d)
 {
@@ -204,7 +204,9 @@ static int run_mounted(struct daemon *d, int background)
 		background_ready(background);
 		fuse_set_log_func(log_libfuse);
 	}
+	parked_start(d);
 	rc = serve(d);
+	parked_stop(d);
 	if (rc < 0)
 		log_error("serving %s ended: %s", d->opts.mountpoint, strerror(-rc));
 	return rc < 0 ? rc : 0;

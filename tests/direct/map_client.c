@@ -13,6 +13,9 @@
  *		map [0, LENGTH) (WRITE: 1 stores too), say "mapped ADDRESS PID"; closed: close every descriptor then. Then
  *		answer lines of standard input: load OFF; store OFF VALUE; query OFF; sync; unmap; quit.
  *		A load or store that raises SIGBUS is answered "sigbus".
+ *	map_client many DIRECTORY COUNT LENGTH
+ *		map [0, LENGTH) of the files 0 to COUNT - 1 of the directory for loads, load a byte of each page, say "mapped PID"; end when
+ *		standard input does
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -345,6 +348,32 @@ static int hold(const char *path, size_t length, bool write, bool closed)
 	return 0;
 }
 
+/* ---- many ------------------------------------------------------------------------------------------------- */
+
+static int many(const char *directory, int count, size_t length)
+{
+	for (int i = 0; i < count; i++) {
+		volatile const uint8_t *at;
+		struct inodax_map *m;
+		struct stat st;
+		char path[4096];
+		int fd;
+
+		snprintf(path, sizeof(path), "%s/%d", directory, i);
+		fd = open_file(path, O_RDONLY);
+		check(fstat(fd, &st), "fstat");
+		check(inodax_map(fd, 0, length, INODAX_MAP_REQUIRE, &m), "inodax_map");
+		close(fd);
+		at = inodax_map_address(m);
+		for (size_t off = 0; off < length && off < (size_t)st.st_size; off += 4096)
+			(void)at[off];
+	}
+	printf("mapped %d\n", (int)getpid());
+	while (getchar() != EOF)
+		;
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	const char *verb = argc > 2 ? argv[1] : "";
@@ -358,6 +387,9 @@ int main(int argc, char **argv)
 		return faults(argv[2], strtoul(argv[3], NULL, 0));
 	if (!strcmp(verb, "hold") && (argc == 5 || (argc == 6 && !strcmp(argv[5], "closed"))))
 		return hold(argv[2], strtoul(argv[3], NULL, 0), atoi(argv[4]), argc == 6);
-	fprintf(stderr, "usage: map_client basic FILE [CACHED] | fork FILE | faults FILE LENGTH | hold FILE LENGTH WRITE [closed]\n");
+	if (!strcmp(verb, "many") && argc == 5)
+		return many(argv[2], atoi(argv[3]), strtoul(argv[4], NULL, 0));
+	fprintf(stderr, "usage: map_client basic FILE [CACHED] | fork FILE | faults FILE LENGTH | hold FILE LENGTH WRITE [closed] | "
+		"many DIRECTORY COUNT LENGTH\n");
 	return 2;
 }

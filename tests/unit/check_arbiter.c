@@ -4,10 +4,13 @@
  * steps do is shown by check_arbiter_accounts.
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
 #include <pthread.h>
 #include <unistd.h>
 
 #include "arbiter_unit.h"
+#include "fs/grants.h"
 
 START_TEST(a_store_to_a_hole_allocates_zeroed_blocks)
 {
@@ -275,11 +278,93 @@ START_TEST(fsync_makes_stores_clean_and_the_next_one_faults)
 	ck_assert_int_eq(set_size(m, 10 * BLOCK, &user), 0);
 	ck_assert_uint_eq(store(m, 3, 'a'), 0);
 	ck_assert(dax_next_entry(m->vma.mapping, 3, &info) && info.dirty);
-	ck_assert_int_eq(fs_fsync(fs, m->ino), 0);
+	ck_assert_int_eq(fs_fsync(fs, m->ino, false), 0);
 	ck_assert(dax_next_entry(m->vma.mapping, 3, &info) && !info.dirty);
 	ck_assert(!m->write[3]);
 	ck_assert_uint_eq(store(m, 3, 'b'), 0);
 	ck_assert(dax_next_entry(m->vma.mapping, 3, &info) && info.dirty);
+	balance();
+}
+END_TEST
+
+static const struct fs_cred nowait = { .uid = 1000, .gid = 1000, .nowait = true };
+
+static ssize_t write_nowait(struct mapper *m, uint64_t index)
+{
+	return fs_write(m->f, &nowait, "w", index * BLOCK, 1, 0);
+}
+
+START_TEST(what_would_wait_for_a_mapper_says_so_and_changes_nothing)
+{
+	struct mapper *m = &mapper[0];
+
+	ck_assert_int_eq(set_size(m, 10 * BLOCK, &user), 0);
+	ck_assert_uint_eq(store(m, 0, 'a'), 0);
+	ck_assert_uint_eq(touch(m, 5, false), DAX_NOPAGE);
+	ck_assert_int_eq(set_size(m, 0, &nowait), FS_WOULD_WAIT);
+	ck_assert_int_eq(fs_fallocate(m->f, &nowait, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, BLOCK), FS_WOULD_WAIT);
+	ck_assert_int_eq(fs_fallocate(m->f, &nowait, FALLOC_FL_ZERO_RANGE, 0, BLOCK), FS_WOULD_WAIT);
+	ck_assert_int_eq(write_nowait(m, 5), FS_WOULD_WAIT);
+	ck_assert_int_eq(fs_copy_range(m->f, 0, m->f, 5 * BLOCK, BLOCK, &nowait), FS_WOULD_WAIT);
+	ck_assert_int_eq(fs_grants_filled(m->f, true), FS_WOULD_WAIT);
+	ck_assert_uint_eq(blocks_of(m), 1);
+	ck_assert_uint_ne(m->unit[0], 0);
+	ck_assert_uint_eq(m->unit[5], DAX_ZEROS);
+	ck_assert_uint_eq(m->told, 0);
+	ck_assert(holds(m->f, 0, 1, 'a'));
+	/* What has blocks is written as it is; and adding blocks that read as zeros asks nobody. */
+	ck_assert_int_eq(write_nowait(m, 0), 1);
+	ck_assert_int_eq(fs_fallocate(m->f, &nowait, 0, 5 * BLOCK, BLOCK), 0);
+	ck_assert_int_eq(fs_fsync(fs, m->ino, true), 0);
+	balance();
+}
+END_TEST
+
+START_TEST(what_nobody_maps_waits_for_nobody)
+{
+	struct mapper *m = &mapper[0];
+
+	ck_assert_int_eq(set_size(m, 10 * BLOCK, &user), 0);
+	ck_assert_uint_eq(store(m, 0, 'a'), 0);
+	ck_assert_uint_eq(touch(m, 5, false), DAX_NOPAGE);
+	unmap_file(m);
+	ck_assert_int_eq(write_nowait(m, 5), 1);
+	ck_assert_int_eq(fs_grants_filled(m->f, true), 0);
+	ck_assert_int_eq(set_size(m, BLOCK, &nowait), 0);
+	ck_assert(holds(m->f, 0, 1, 'a'));
+	ck_assert_int_eq(set_size(m, 0, &nowait), 0);
+	ck_assert_uint_eq(blocks_of(m), 0);
+	balance();
+}
+END_TEST
+
+START_TEST(who_waits_for_mappers_is_not_waited_for)
+{
+	struct mapper *m = &mapper[0];
+	struct dax_mapping *mapping = m->vma.mapping;
+
+	ck_assert_int_eq(set_size(m, 10 * BLOCK, &user), 0);
+	unmap_file(m);
+	pthread_rwlock_rdlock(&mapping->invalidate_lock);
+	ck_assert_int_eq(set_size(m, 0, &nowait), FS_WOULD_WAIT);
+	pthread_rwlock_unlock(&mapping->invalidate_lock);
+	ck_assert_int_eq(set_size(m, 0, &nowait), 0);
+	balance();
+}
+END_TEST
+
+START_TEST(a_pin_is_not_waited_for_where_waiting_is_not_allowed)
+{
+	struct mapper *m = &mapper[0];
+
+	ck_assert_int_eq(set_size(m, 10 * BLOCK, &user), 0);
+	ck_assert_uint_eq(store(m, 0, 'a'), 0);
+	pin(m, 0, 0, 1);
+	unmap_file(m);
+	ck_assert_int_eq(set_size(m, 0, &nowait), FS_WOULD_WAIT);
+	ck_assert(holds(m->f, 0, 1, 'a'));
+	unpin(m, 0);
+	ck_assert_int_eq(set_size(m, 0, &nowait), 0);
 	balance();
 }
 END_TEST
@@ -304,5 +389,9 @@ int main(void)
 	tcase_add_test(tc, the_kernels_layout_breaks_the_whole_file);
 	tcase_add_test(tc, enospc_in_the_middle_of_a_large_fault_loses_nothing);
 	tcase_add_test(tc, fsync_makes_stores_clean_and_the_next_one_faults);
+	tcase_add_test(tc, what_would_wait_for_a_mapper_says_so_and_changes_nothing);
+	tcase_add_test(tc, what_nobody_maps_waits_for_nobody);
+	tcase_add_test(tc, who_waits_for_mappers_is_not_waited_for);
+	tcase_add_test(tc, a_pin_is_not_waited_for_where_waiting_is_not_allowed);
 	return unit_run(s);
 }

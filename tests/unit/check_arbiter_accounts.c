@@ -68,7 +68,7 @@ static void random_step(struct mapper *m)
 		fs_write(m->f, &user, "written", index * BLOCK, 7, 0);
 		break;
 	case 7:
-		fs_fsync(fs, m->ino);
+		fs_fsync(fs, m->ino, false);
 		break;
 	case 8:
 		if (!random_below(20))

@@ -199,7 +199,7 @@ START_TEST(times_of_stores_after_the_last_close_are_kept)
 	map(f);
 	ck_assert_uint_eq(store(3), DAX_NOPAGE);
 	fs_close(f);
-	ck_assert_int_eq(fs_fsync(fs, ino), 0);		/* the next store faults, and allocates nothing */
+	ck_assert_int_eq(fs_fsync(fs, ino, false), 0);		/* the next store faults, and allocates nothing */
 	closed = attributes(ino);
 	usleep(SECOND / 50);
 	ck_assert_uint_eq(store(3), DAX_NOPAGE);
