@@ -172,15 +172,25 @@ void fs_read_end(struct fs_file *f);
 ssize_t fs_read(struct fs_file *f, void *buf, uint64_t off, size_t len);
 
 /*
- * fs_write - at `off`, or at EOF with append. Returns the bytes written (short on ENOSPC after some). The data is
+ * fs_write - at `off`. Returns the bytes written (short on ENOSPC after some). The data is
  * durable on return; times may be durable later (fs_fsync, fs_close of a writer, or any later change). Takes
  * security.capability away, and setuid and setgid unless cred->cap_fsetid. The whole is not one transaction, each
  * allocated run is.
  */
-#define FS_WRITE_APPEND	(1U << 0)
-#define FS_WRITE_BACK	(1U << 1)	/* what a mapping stored, from the page cache: takes no privileges away */
+#define FS_WRITE_BACK	(1U << 0)	/* what a mapping stored, from the page cache: takes no privileges away */
 ssize_t fs_write(struct fs_file *f, const struct fs_cred *cred, const void *buf, uint64_t off, size_t len,
 		 unsigned int flags);
+
+/*
+ * fs_append - fs_write() at the end of the file as it is. *off: where whoever asks believed the end to be, which may be
+ * long ago; and on success, where the data went.
+ *
+ * Who asks may cut one append into pieces that come in any order, each with the offset that it gets if the first one's is
+ * right (and then lets no other append come between). So what is asked for beyond the end goes there; what is missing
+ * before it, up to the old end, is filled by the pieces whose offsets lie in it. Whatever else says an offset that is
+ * not the end goes to the end: no byte is written over.
+ */
+ssize_t fs_append(struct fs_file *f, const struct fs_cred *cred, const void *buf, uint64_t *off, size_t len);
 
 /* fs_fsync - of files and directories. `nowait`: see FS_WOULD_WAIT. */
 int fs_fsync(struct fs *fs, uint64_t ino, bool nowait);

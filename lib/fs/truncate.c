@@ -113,6 +113,7 @@ int inode_truncate(struct inode *ip, uint64_t size, enum kill_priv kill)
 {
 	if (size > SIZE_MAX_FILE)
 		return -EFBIG;
+	ip->append_missing = 0;		/* pieces of an append that failed come no more */
 	/* The same size also drops what was preallocated beyond it, as a shrink does. */
 	return size > ip->core.size ? grow(ip, size, kill) : shrink(ip, size, kill);
 }

@@ -163,34 +163,87 @@ static ssize_t clamp_range(uint64_t off, size_t len)
 	return (ssize_t)(len > (uint64_t)INT64_MAX - off ? (uint64_t)INT64_MAX - off : len);
 }
 
-ssize_t fs_write(struct fs_file *f, const struct fs_cred *cred, const void *buf, uint64_t off, size_t len,
-		 unsigned int flags)
+/* fs_write() of a regular file at an offset that is decided; the lock is held. FS_WOULD_WAIT. */
+static ssize_t write_at(struct inode *ip, const struct fs_cred *cred, const void *buf, uint64_t off, size_t len,
+			unsigned int flags, bool *filled)
 {
-	struct inode *ip = f->ip;
-	bool filled = false;
-	ssize_t rc;
+	ssize_t rc = inode_changeable(ip, true);	/* append-only is asked about when a file is opened */
 
-	if (f->fs->pool.readonly)
-		return -EROFS;
-	if (!S_ISREG(ip->core.mode))
-		return -EINVAL;
-	if (len == 0)
-		return 0;
-	inode_lock(ip);
-	if (flags & FS_WRITE_APPEND)
-		off = ip->core.size;
-	rc = inode_changeable(ip, true);	/* append-only is asked about when a file is opened */
 	if (!rc)
 		rc = clamp_range(off, len);
 	if (rc > 0 && cred->nowait && layout_filled_waits(ip, off, (uint64_t)rc))
 		rc = FS_WOULD_WAIT;
 	if (rc > 0)
 		rc = write_locked(ip, buf, off, (size_t)rc,
-				  flags & FS_WRITE_BACK ? KILL_NOTHING : inode_kill_what(ip, cred->cap_fsetid),
-				  &filled);
+				  flags & FS_WRITE_BACK ? KILL_NOTHING : inode_kill_what(ip, cred->cap_fsetid), filled);
+	return rc;
+}
+
+/* 0: go on. */
+static int may_write(const struct fs_file *f)
+{
+	if (f->fs->pool.readonly)
+		return -EROFS;
+	return S_ISREG(f->ip->core.mode) ? 0 : -EINVAL;
+}
+
+ssize_t fs_write(struct fs_file *f, const struct fs_cred *cred, const void *buf, uint64_t off, size_t len,
+		 unsigned int flags)
+{
+	struct inode *ip = f->ip;
+	bool filled = false;
+	ssize_t rc = may_write(f);
+
+	if (rc || len == 0)
+		return rc;
+	inode_lock(ip);
+	rc = write_at(ip, cred, buf, off, len, flags, &filled);
 	inode_unlock(ip);
 	if (filled && !cred->nowait)
 		layout_filled(ip, off, len);
+	return rc;
+}
+
+/* ---- Appends ------------------------------------------------------------------------------------------- */
+
+/* Does it lie in what pieces before it have left out? */
+static bool piece_missing(const struct inode *ip, uint64_t off, size_t len)
+{
+	return len <= ip->append_missing && off >= ip->append_from && off < ip->core.size && len <= ip->core.size - off;
+}
+
+/* `n` bytes went to `off`, when the end was `end`. */
+static void piece_done(struct inode *ip, uint64_t off, uint64_t end, size_t n)
+{
+	if (off < end) {
+		ip->append_missing -= n;
+	} else if (off > end) {
+		if (!ip->append_missing)
+			ip->append_from = end;
+		ip->append_missing += off - end;
+	}
+}
+
+ssize_t fs_append(struct fs_file *f, const struct fs_cred *cred, const void *buf, uint64_t *off, size_t len)
+{
+	struct inode *ip = f->ip;
+	bool filled = false;
+	ssize_t rc = may_write(f);
+	uint64_t end, at;
+
+	if (rc || len == 0)
+		return rc;
+	inode_lock(ip);
+	end = ip->core.size;
+	at = *off > end || piece_missing(ip, *off, len) ? *off : end;
+	rc = write_at(ip, cred, buf, at, len, 0, &filled);
+	if (rc > 0) {
+		piece_done(ip, at, end, (size_t)rc);
+		*off = at;
+	}
+	inode_unlock(ip);
+	if (filled && !cred->nowait)
+		layout_filled(ip, at, len);
 	return rc;
 }
 

@@ -8,7 +8,10 @@
  * A write that comes from the page cache (fi->writepage: a shared mapping written back) is nobody's write(2):
  * it goes to the offset it says even if some descriptor has O_APPEND, its sender is not known, and it clears
  * no setuid, the kernel did when the mapping was written to. An O_APPEND write that comes from write(2) goes
- * to the end of the file as it is here; the offset that the kernel puts there is what it last knew.
+ * to the end of the file as it is here; the offset that the kernel puts there is what it last knew. (RWF_APPEND is not
+ * told: the kernel's flags are those of the descriptor.) When data goes elsewhere than the kernel believes, it has the
+ * wrong size, and the page cache the wrong pages, both to be forgotten: the pages afterwards, since before the answer
+ * they may be locked for this very write.
  *
  * The kernel does not expect that writing changes the mode, and would go by the old one, setuid and all, for
  * as long as it may: it is told to forget the attributes before the caller has its answer. No chmod comes in
@@ -108,6 +111,31 @@ static bool clears_setid(fuse_req_t req, fuse_ino_t ino, const struct fs_cred *c
 	       (st.st_mode & (S_ISUID | S_ISGID));
 }
 
+/* What the page cache has of a file from some offset on is wrong. Its pages may be in use by other requests. */
+struct pages_call {
+	struct call	call;
+	uint64_t	off;
+};
+
+static bool answer_pages(struct call *c)
+{
+	const struct pages_call *p = container_of(c, struct pages_call, call);
+
+	if (!atomic_load(&c->d->parked.stopping))
+		fuse_lowlevel_notify_inval_inode(c->d->session, c->ino, (off_t)p->off, 0);
+	return true;
+}
+
+/* After the answer to `c`. */
+static void forget_pages(const struct call *c, uint64_t off)
+{
+	struct pages_call p = {
+		.call = { .answer = answer_pages, .d = c->d, .ino = c->ino, .size = sizeof(p) }, .off = off,
+	};
+
+	parked_do(&p.call);
+}
+
 struct write_call {
 	struct call	call;		/* its data is what is written */
 	uint64_t	off;
@@ -118,22 +146,23 @@ static bool answer_write(struct call *c)
 {
 	const struct write_call *w = container_of(c, struct write_call, call);
 	struct fs_cred cred = call_cred(c);
-	unsigned int flags = 0;
+	uint64_t off = w->off;
 	bool clears;
 	ssize_t n;
 
 	cred.cap_fsetid = c->fi.writepage || !w->kills_priv;
 	clears = clears_setid(c->req, c->ino, &cred);
-	if (c->fi.writepage)
-		flags |= FS_WRITE_BACK;
-	else if (c->fi.flags & O_APPEND)
-		flags |= FS_WRITE_APPEND;
-	n = fs_write(ops_file(&c->fi), &cred, c->data, w->off, c->length, flags);
+	if (!c->fi.writepage && (c->fi.flags & O_APPEND))
+		n = fs_append(ops_file(&c->fi), &cred, c->data, &off, c->length);
+	else
+		n = fs_write(ops_file(&c->fi), &cred, c->data, off, c->length, c->fi.writepage ? FS_WRITE_BACK : 0);
 	if (n == FS_WOULD_WAIT)
 		return false;
-	if (clears)
+	if (clears || off != w->off)
 		ops_forget_attributes(c->req, c->ino);
 	reply_written(c->req, n);
+	if (off != w->off)
+		forget_pages(c, off < w->off ? off : w->off);
 	return true;
 }
 

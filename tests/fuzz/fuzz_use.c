@@ -116,7 +116,7 @@ static void change_data(struct walk *w, struct fs_file *f)
 
 	switch (fuzz_below(w->rnd, 6)) {
 	case 0:
-		fs_write(f, &user, w->buf, off, len, FS_WRITE_APPEND);
+		fs_append(f, &user, w->buf, &off, len);
 		break;
 	case 1:
 		fs_fallocate(f, &user, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off, len);

@@ -267,7 +267,7 @@ END_TEST
 
 START_TEST(immutable_and_append_only_are_kept_to)
 {
-	uint64_t ino = make_file(INO_ROOT, "f"), d = make_dir(INO_ROOT, "d");
+	uint64_t ino = make_file(INO_ROOT, "f"), d = make_dir(INO_ROOT, "d"), off = 0;
 	struct fs_file *f;
 
 	ck_assert_int_eq(fs_setflags(fs, ino, INODE_IMMUTABLE, NULL), 0);
@@ -276,7 +276,7 @@ START_TEST(immutable_and_append_only_are_kept_to)
 	ck_assert_int_eq(fs_setflags(fs, ino, INODE_APPEND, NULL), 0);
 	ck_assert_int_eq(fs_open(fs, ino, O_WRONLY, &f), -EPERM);
 	ck_assert_int_eq(fs_open(fs, ino, O_WRONLY | O_APPEND, &f), 0);
-	ck_assert_int_eq(fs_write(f, &user, "x", 0, 1, FS_WRITE_APPEND), 1);
+	ck_assert_int_eq(fs_append(f, &user, "x", &off, 1), 1);
 	fs_close(f);
 	ck_assert_int_eq(fs_setflags(fs, d, INODE_APPEND, NULL), 0);
 	make_file(d, "in");

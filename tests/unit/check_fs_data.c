@@ -87,10 +87,62 @@ END_TEST
 START_TEST(append_goes_to_the_end_whatever_the_offset)
 {
 	struct fs_file *f = create("f");
+	uint64_t off = 0;
 
 	write_at(f, 0, 10, 'a');
-	ck_assert_int_eq(fs_write(f, &user, "bb", 0, 2, FS_WRITE_APPEND), 2);
+	ck_assert_int_eq(fs_append(f, &user, "bb", &off, 2), 2);
+	ck_assert_uint_eq(off, 10);
+	off = 7;
+	ck_assert_int_eq(fs_append(f, &user, "cc", &off, 2), 2);
+	ck_assert_uint_eq(off, 12);
+	ck_assert(holds(f, 0, 10, 'a'));
 	ck_assert(holds(f, 10, 2, 'b'));
+	ck_assert(holds(f, 12, 2, 'c'));
+	fs_close(f);
+}
+END_TEST
+
+#define PIECE	5000U		/* none ends with a block */
+
+static void append_piece(struct fs_file *f, unsigned int number, uint64_t wanted)
+{
+	uint64_t off = 100 + number * PIECE;
+	char buf[PIECE];
+
+	memset(buf, 'A' + (int)number, sizeof(buf));
+	ck_assert_int_eq(fs_append(f, &user, buf, &off, sizeof(buf)), PIECE);
+	ck_assert_uint_eq(off, wanted);
+}
+
+START_TEST(pieces_of_an_append_go_to_their_places_in_any_order)
+{
+	static const unsigned int orders[][5] = { { 2, 4, 1, 0, 3 }, { 4, 3, 2, 1, 0 }, { 1, 0, 4, 2, 3 }, { 0, 1, 2, 3, 4 } };
+	struct fs_file *f = create("f");
+
+	write_at(f, 0, 100, 'a');
+	for (unsigned int i = 0; i < 5; i++)
+		append_piece(f, orders[_i][i], 100 + orders[_i][i] * PIECE);
+	ck_assert(holds(f, 0, 100, 'a'));
+	for (unsigned int i = 0; i < 5; i++)
+		ck_assert(holds(f, 100 + i * PIECE, PIECE, 'A' + (int)i));
+	/* All are there: what has their offsets now is somebody's who does not know the end. */
+	append_piece(f, 1, 100 + 5 * PIECE);
+	ck_assert(holds(f, 100 + PIECE, PIECE, 'B'));
+	fs_close(f);
+}
+END_TEST
+
+START_TEST(pieces_of_an_append_that_failed_leave_nothing_behind)
+{
+	struct fs_file *f = create("f");
+	struct stat st = { .st_size = 100 };
+
+	write_at(f, 0, 100, 'a');
+	append_piece(f, 2, 100 + 2 * PIECE);
+	ck_assert_int_eq(fs_setattr(fs, &user, fs_file_ino(f), &st, FS_SET_SIZE, NULL), 0);
+	write_at(f, 100, 3 * PIECE, 'w');
+	append_piece(f, 1, 100 + 3 * PIECE);
+	ck_assert(holds(f, 100, 3 * PIECE, 'w'));
 	fs_close(f);
 }
 END_TEST
@@ -260,6 +312,8 @@ int main(void)
 	tcase_add_test(t, a_creation_is_one_fence);
 	tcase_add_test(t, bytes_beyond_a_shorter_eof_never_come_back);
 	tcase_add_test(t, append_goes_to_the_end_whatever_the_offset);
+	tcase_add_loop_test(t, pieces_of_an_append_go_to_their_places_in_any_order, 0, 4);
+	tcase_add_test(t, pieces_of_an_append_that_failed_leave_nothing_behind);
 	tcase_add_test(t, preallocated_blocks_read_as_zeros_and_are_kept);
 	tcase_add_test(t, punching_gives_blocks_back_and_zeroes_edges);
 	tcase_add_test(t, zero_range_keeps_the_blocks);
