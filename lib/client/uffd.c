@@ -28,6 +28,7 @@
 
 #define TOUCHES		256U		/* that are told and not worked on; more are asked to come again */
 #define MESSAGES	16U		/* read at once */
+#define ASIDE_MAX	(1ULL << 36)	/* bytes of a hole that are made at once */
 #define MAP_COUNT	65530U		/* what the kernel has for vm.max_map_count */
 
 /* Linux 5.7; MADV_POPULATE_READ is of 5.14. */
@@ -290,14 +291,11 @@ static int make_hole(int fd, void *at, uint64_t length, bool zeros)
 	return 0;
 }
 
-int uffd_put(char *at, uint64_t length, bool zeros)
+static int put_part(int fd, char *at, uint64_t length, bool zeros)
 {
-	int fd = desc_fd(&uffd.fd), rc;
-	void *aside;
+	void *aside = make_aside(length);
+	int rc;
 
-	if (fd < 0)
-		return fd;
-	aside = make_aside(length);
 	if (aside == MAP_FAILED)
 		return -ENOMEM;
 	rc = make_hole(fd, aside, length, zeros);
@@ -305,5 +303,17 @@ int uffd_put(char *at, uint64_t length, bool zeros)
 		rc = -errno;
 	if (rc)
 		mm_munmap(aside, length);
+	return rc;
+}
+
+/* In parts, which become one mapping: not all of a hole needs room in the address space twice. */
+int uffd_put(char *at, uint64_t length, bool zeros)
+{
+	int fd = desc_fd(&uffd.fd), rc = fd < 0 ? fd : 0;
+
+	for (uint64_t part; length && !rc; at += part, length -= part) {
+		part = length < ASIDE_MAX ? length : ASIDE_MAX;
+		rc = put_part(fd, at, part, zeros);
+	}
 	return rc;
 }
