@@ -88,7 +88,7 @@ struct direct_map {
 
 /* Types of extents. */
 #define DIRECT_POOL	0U		/* `addr` is the byte of the pool */
-#define DIRECT_ZERO	1U		/* a hole, for loads only: reads as zeros, until it is revoked or asked for to be stored to */
+#define DIRECT_ZERO	1U		/* a hole, for loads only: zeros, until it is revoked or asked for to store there */
 #define DIRECT_POISON	2U		/* lost: SIGBUS */
 
 struct direct_extent {
@@ -169,7 +169,7 @@ struct direct_unpin {
 #define DIRECT_REVOKES		64U
 
 #define DIRECT_REVOKE_COWS	(1U << 0)	/* private copies go too: the file ends before them */
-#define DIRECT_REVOKE_ZEROS	(1U << 1)	/* only what was answered as DIRECT_ZERO: it has blocks now. The rest may stay */
+#define DIRECT_REVOKE_ZEROS	(1U << 1)	/* DIRECT_ZERO only: it has blocks now. The rest may stay */
 
 struct direct_revoke {
 	uint64_t	offset, length;	/* in the file; within the area */

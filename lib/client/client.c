@@ -131,7 +131,9 @@ const char *client_reason(int rc)
 
 	switch (rc) {
 	case -EFBIG:
-		return *uffd_refusal() ? uffd_refusal() : "more blocks would have to be allocated than the mount allows at once";
+		if (*uffd_refusal())
+			return uffd_refusal();
+		return "more blocks would have to be allocated than the mount allows at once";
 	case -EBADF:
 		return "the library's descriptor of the file was closed";
 	case -EPROTO:

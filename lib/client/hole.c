@@ -227,11 +227,11 @@ static int no_space(const struct fill *f)
 	struct piece lost = {
 		.offset = f->pos - m->start, .length = unit, .kind = INODAX_LOST, .reason = hole_no_space,
 	};
+	char *at = m->base + lost.offset;
 	int rc = pieces_set(&m->pieces, &lost);
 
-	if (!rc && mm_mremap(client.nothing, 0, unit, MREMAP_MAYMOVE | MREMAP_FIXED, m->base + lost.offset) == MAP_FAILED)
-		rc = -errno;
-	if (!rc && mm_madvise(m->base + lost.offset, unit, MADV_DONTFORK))
+	if (!rc && (mm_mremap(client.nothing, 0, unit, MREMAP_MAYMOVE | MREMAP_FIXED, at) == MAP_FAILED ||
+		    mm_madvise(at, unit, MADV_DONTFORK)))
 		rc = -errno;
 	if (rc)
 		return map_cover(m, lost.offset, unit, hole_no_space);
