@@ -526,7 +526,7 @@ int fs_file_mapping(struct fs_file *f, struct dax_mapping **out)
 	struct dax_mapping *m;
 	int rc = 0;
 
-	if (!S_ISREG(ip->core.mode))
+	if (!f->regular)
 		return -ENODEV;
 	inode_lock(ip);
 	m = atomic_load(&ip->mapping);

@@ -36,7 +36,8 @@ int file_handle(struct fs *fs, struct inode *ip, int flags, struct fs_file **out
 	f->ip = ip;
 	f->flags = flags;
 	atomic_init(&f->grant, NULL);
-	f->dax = S_ISREG(ip->core.mode) && file_is_dax(fs, ip);
+	f->regular = S_ISREG(ip->core.mode);
+	f->dax = f->regular && file_is_dax(fs, ip);
 	atomic_fetch_add(&fs->open_files, 1);
 	atomic_fetch_add(&ip->opens, 1);
 	*out = f;
@@ -177,7 +178,7 @@ ssize_t fs_read_begin(struct fs_file *f, uint64_t off, size_t len, struct iovec 
 	uint64_t pos = off, end;
 	ssize_t rc;
 
-	if (!S_ISREG(f->ip->core.mode))
+	if (!f->regular)
 		return -EISDIR;
 	atime_touch(f);
 	inode_hold(f->ip);
@@ -235,7 +236,7 @@ int64_t fs_lseek(struct fs_file *f, uint64_t off, int whence)
 {
 	int64_t rc;
 
-	if (!S_ISREG(f->ip->core.mode))
+	if (!f->regular)
 		return -EINVAL;
 	inode_lock_shared(f->ip);
 	rc = iomap_seek(f->ip, off, whence);

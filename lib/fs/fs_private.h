@@ -43,6 +43,7 @@ struct fs_file {
 	struct fs	*fs;
 	struct inode	*ip;		/* referenced */
 	int		 flags;		/* open(2) flags */
+	bool		 regular;	/* the inode's type, to be had without its lock */
 	bool		 dax;
 	struct fs_grant	*_Atomic grant;	/* of a client that maps the file directly; NULL: none */
 };

@@ -329,7 +329,7 @@ int fs_fallocate(struct fs_file *f, const struct fs_cred *cred, int mode, uint64
 
 	if (f->fs->pool.readonly)
 		return -EROFS;
-	if (!S_ISREG(ip->core.mode))
+	if (!f->regular)
 		return INODE_IS_DIR(ip) ? -EISDIR : -ENODEV;
 	if (len == 0 || off > SIZE_MAX_FILE)
 		return -EINVAL;

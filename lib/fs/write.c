@@ -184,7 +184,7 @@ static int may_write(const struct fs_file *f)
 {
 	if (f->fs->pool.readonly)
 		return -EROFS;
-	return S_ISREG(f->ip->core.mode) ? 0 : -EINVAL;
+	return f->regular ? 0 : -EINVAL;
 }
 
 ssize_t fs_write(struct fs_file *f, const struct fs_cred *cred, const void *buf, uint64_t off, size_t len,
@@ -313,7 +313,7 @@ ssize_t fs_copy_range(struct fs_file *fin, uint64_t off_in, struct fs_file *fout
 
 	if (fout->fs->pool.readonly)
 		return -EROFS;
-	if (!S_ISREG(in->core.mode) || !S_ISREG(out->core.mode))
+	if (!fin->regular || !fout->regular)
 		return INODE_IS_DIR(in) || INODE_IS_DIR(out) ? -EISDIR : -EINVAL;
 	if (off_in > (uint64_t)INT64_MAX)
 		return -EOVERFLOW;
