@@ -72,7 +72,8 @@ stage_tsan() {
 	export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:suppressions=$work/src/scripts/tsan.supp
 	build CC=gcc --enable-tsan CFLAGS='-g -O1' &&
 		"${fixed[@]}" make -j"$jobs" check VERBOSE=1 TESTS="$(unit_tests) tests/fuse/basic.sh \
-			tests/direct/grants.sh tests/direct/parked.sh tests/fuse/append.sh tests/fuse/fio_verify.sh \
+			tests/direct/grants.sh tests/direct/holes.sh tests/direct/lifetime.sh tests/direct/map.sh \
+			tests/direct/parked.sh tests/direct/pins.sh tests/fuse/append.sh tests/fuse/fio_verify.sh \
 			tests/fuse/kill9.sh tests/fuse/model.sh tests/fuse/syscalls.sh"
 }
 
