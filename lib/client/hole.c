@@ -12,8 +12,8 @@
  *
  * The thread of a program that touches a hole may hold whatever lock the program has, malloc()'s too. So the thread
  * here takes client.lock and nothing else, which no thread touches a map with, in a signal handler neither; it
- * allocates nothing from the heap, asks by a buffer of its own, and touches no map. It claims no map, as who has a claim
- * may wait for whatever it likes: the map and its grant stay as long as `filling` is set.
+ * allocates nothing from the heap, asks by a buffer of its own, and touches no map. It claims no map, as who has a
+ * claim may wait for whatever it likes: the map and its grant stay as long as `filling` is set.
  */
 #include "client/client.h"
 

@@ -392,8 +392,8 @@ static void units_taken(const struct fs *fs, uint64_t pos, uint64_t len, uint64_
 }
 
 /*
- * Without a wait: nobody maps the file, no pin is in the way, and who has the invalidate lock is not waited for - he may
- * wait for clients.
+ * Without a wait: nobody maps the file, no pin is in the way, and who has the invalidate lock is not waited for - he
+ * may wait for clients.
  */
 static int try_break(struct dax_mapping *m, uint64_t first, uint64_t count)
 {

@@ -69,8 +69,8 @@ struct fs_cred {
 /*
  * What a call answers that must not wait (fs_cred.nowait, or its own argument) and would have to: until a client that
  * maps the file has given something up, or for a call that waits for that. It has changed nothing, and is to be called
- * again where it may wait. Calls that have neither the one nor the other never wait for clients. (With pins=evict whoever
- * gives the last reference to an inode back waits for its pins.)
+ * again where it may wait. Calls that have neither the one nor the other never wait for clients. (With pins=evict
+ * whoever gives the last reference to an inode back waits for its pins.)
  */
 #define FS_WOULD_WAIT	(-EINPROGRESS)
 
@@ -185,10 +185,10 @@ ssize_t fs_write(struct fs_file *f, const struct fs_cred *cred, const void *buf,
  * fs_append - fs_write() at the end of the file as it is. *off: where whoever asks believed the end to be, which may be
  * long ago; and on success, where the data went.
  *
- * Who asks may cut one append into pieces that come in any order, each with the offset that it gets if the first one's is
- * right (and then lets no other append come between). So what is asked for beyond the end goes there; what is missing
- * before it, up to the old end, is filled by the pieces whose offsets lie in it. Whatever else says an offset that is
- * not the end goes to the end: no byte is written over.
+ * Who asks may cut one append into pieces that come in any order, each with the offset that it gets if the first one's
+ * is right (and then lets no other append come between). So what is asked for beyond the end goes there; what is
+ * missing before it, up to the old end, is filled by the pieces whose offsets lie in it. Whatever else says an offset
+ * that is not the end goes to the end: no byte is written over.
  */
 ssize_t fs_append(struct fs_file *f, const struct fs_cred *cred, const void *buf, uint64_t *off, size_t len);
 

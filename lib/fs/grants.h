@@ -2,8 +2,9 @@
  * Direct mappings: the daemon's side of direct.h. Each call answers one request of a client, by the structure that came
  * with it; what a client may send is checked here. Errors are those of direct.h.
  *
- * Thread rules: any call from any thread; calls of one grant wait for each other. FAULT waits as a fault does: for whoever
- * takes blocks from the file, and for clients that see zeros where it gets blocks. `nowait`: see FS_WOULD_WAIT in fs.h.
+ * Thread rules: any call from any thread; calls of one grant wait for each other. FAULT waits as a fault does: for
+ * whoever takes blocks from the file, and for clients that see zeros where it gets blocks. `nowait`: see FS_WOULD_WAIT
+ * in fs.h.
  */
 #ifndef FS_GRANTS_H
 #define FS_GRANTS_H

@@ -333,7 +333,8 @@ int fs_grant_unmap(struct fs *fs, const struct direct_unmap *unmap, bool nowait)
 
 /*
  * The file is about to be given out directly: whatever the page cache has of it is brought here and forgotten. 1; 0:
- * others are using it that way, or it could not be done; FS_WOULD_WAIT. A fill that comes meanwhile leaves its own mark.
+ * others are using it that way, or it could not be done; FS_WOULD_WAIT. A fill that comes meanwhile leaves its own
+ * mark.
  */
 static int uncached(struct fs_grant *g, bool nowait)
 {

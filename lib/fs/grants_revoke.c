@@ -172,8 +172,8 @@ void revoke_post(struct fs_area *area, uint64_t index, uint64_t count, uint32_t 
 	struct fs_revoke *w = fault(FAULT_ALLOC) ? NULL : malloc(sizeof(*w));
 
 	/*
-	 * Without memory to wait for the answer it is posted and never answered: the client is silent from then on, and what
-	 * it holds stays its own until its handle goes.
+	 * Without memory to wait for the answer it is posted and never answered: the client is silent from then on, and
+	 * what it holds stays its own until its handle goes.
 	 */
 	g->posted++;
 	page_post(g, &r);

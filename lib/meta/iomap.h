@@ -13,8 +13,8 @@
 
 /*
  * iomap_read - the mapping at byte `pos`; starts at pos rounded down to a block, ends at or before pos + len
- * rounded up (and holds at least one block): where the range does, or what it is mapped to does not go on. Inode lock shared. 0, -EUCLEAN, or -EFBIG when pos is not below
- * 2^63.
+ * rounded up (and holds at least one block): where the range does, or what it is mapped to does not go on. Inode lock
+ * shared. 0, -EUCLEAN, or -EFBIG when pos is not below 2^63.
  */
 int iomap_read(struct inode *ip, uint64_t pos, uint64_t len, struct iomap *map);
 

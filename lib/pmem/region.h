@@ -94,9 +94,9 @@ int region_lock_owner(struct region *r);
 long region_holder(const char *path);
 
 /*
- * region_client - clients map the pool by themselves and keep a byte of it locked as long as they do: the first such byte
- * from number `from` on that somebody else has locked (number 0 is the byte behind the two of the in-use lock). Its
- * number, or -ENOENT: there is none.
+ * region_client - clients map the pool by themselves and keep a byte of it locked as long as they do: the first such
+ * byte from number `from` on that somebody else has locked (number 0 is the byte behind the two of the in-use lock).
+ * Its number, or -ENOENT: there is none.
  */
 int64_t region_client(const struct region *r, uint64_t from);
 

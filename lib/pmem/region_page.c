@@ -3,7 +3,8 @@
  *
  * A tmpfs says it in its mount options (huge=), unless the administrator decided for all of them
  * (/sys/kernel/mm/transparent_hugepage/shmem_enabled: force or deny; other words there count for memory without a mount
- * of its own, as memfd_create(2) makes it). A mount with huge=advise asks for madvise(2), which is nobody's here to give.
+ * of its own, as memfd_create(2) makes it). A mount with huge=advise asks for madvise(2), which is nobody's here to
+ * give.
  */
 #include <stdio.h>
 #include <string.h>

@@ -8,9 +8,9 @@
  *
  * There are at most so many such threads as option waiters= says, made as they are needed and gone when they are idle.
  * What is more waits in line, in the order in which it came: longer, that is, but in nobody's way. The exception are
- * requests for which the kernel has a page locked: who makes it forget pages (a fault of a client, in such a thread) waits
- * for their answer. They go first, and have a thread in any case. Where neither memory nor a thread can be had the
- * thread of the loop has to wait after all.
+ * requests for which the kernel has a page locked: who makes it forget pages (a fault of a client, in such a thread)
+ * waits for their answer. They go first, and have a thread in any case. Where neither memory nor a thread can be had
+ * the thread of the loop has to wait after all.
  */
 #ifndef DAEMON_PARKED_H
 #define DAEMON_PARKED_H
@@ -41,8 +41,8 @@ struct parked {
 };
 
 /*
- * A request, with what it brought; the first member of a structure with the arguments of its kind. Copied bytewise, so it
- * points to nothing but `data`.
+ * A request, with what it brought; the first member of a structure with the arguments of its kind. Copied bytewise, so
+ * it points to nothing but `data`.
  */
 struct call {
 	/* Answers it, true; or finds that it would have to wait, which `may_wait` does not allow: false. */

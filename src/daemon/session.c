@@ -6,8 +6,8 @@
  * threads serve.
  *
  * End: umount(8), a signal, or the connection being aborted. What waits for clients is ended first: by their answer, in
- * mapper_timeout, or where it waits for pins, at once. Then the FUSE side goes, so that nothing can ask any more, then the filesystem is unmounted cleanly; only then is the pool given up. umount(2) does not
- * wait for that.
+ * mapper_timeout, or where it waits for pins, at once. Then the FUSE side goes, so that nothing can ask any more, then
+ * the filesystem is unmounted cleanly; only then is the pool given up. umount(2) does not wait for that.
  */
 #include "daemon/daemon.h"
 #include "daemon/init_exchange.h"
