@@ -19,7 +19,20 @@
 #include "format.h"
 #include "util/fault.h"
 
+#define FIRST_FD	256	/* of the library's own, where the process may have so many */
+
 /* ---- The handle ------------------------------------------------------------------------------------------- */
+
+/* Programs count on the lowest numbers being free, shells on those below ten being theirs. */
+static int out_of_the_way(int fd)
+{
+	int high = fcntl(fd, F_DUPFD_CLOEXEC, FIRST_FD);
+
+	if (high < 0)
+		return fd;
+	close(fd);
+	return high;
+}
 
 /* Open again what `fd` is open on. */
 static int reopen(int fd, int flags)
@@ -28,7 +41,7 @@ static int reopen(int fd, int flags)
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	fd = open(path, flags | O_CLOEXEC | O_NOCTTY);
-	return fd < 0 ? -errno : fd;
+	return fd < 0 ? -errno : out_of_the_way(fd);
 }
 
 int grant_open(int fd, const struct stat *st, bool write, int mode, struct grant **out)

@@ -213,7 +213,7 @@ START_TEST(descriptors_closed)
 	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)DIRECT_LOCK_BASE + 1 };
 	int other;
 
-	for (int i = 3; i < 64; i++)
+	for (int i = 3; i < 1024; i++)
 		if (is_ours(i))
 			close(i);
 	ck_assert_int_eq(*at(m, 0), 'P');
