@@ -136,6 +136,9 @@ began=$(date +%s%N)
 truncate -s 0 "$mnt/silent"
 took=$((($(date +%s%N) - began) / 1000000))
 [ "$took" -ge 500 ] || fail "truncate waited $took ms for a stopped client, about 1000 were to be expected"
+"$ctl" map "$mnt/silent" --shm "$dir/shm" > "$dir/out" 2> "$dir/err" || fail "inodaxctl map: $(cat "$dir/err")"
+grep -q "^ *[0-9]* *$a_pid " "$dir/out" || fail "inodaxctl map does not name process $a_pid: $(cat "$dir/out")"
+same "blocks that are kept for it" "$(counted limbo)" 1024
 kill -CONT "$a_pid"
 becomes A 0 beyond
 says "after all" A sigbus load 0
