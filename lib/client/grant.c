@@ -63,10 +63,10 @@ int grant_single(int fd, bool write, struct grant **out)
 		return rc;
 	}
 	g->users = 1;
-	pthread_mutex_lock(&client.lock);
+	client_lock();
 	g->stale = true;
 	list_add_tail(&g->node, &client.grants);
-	pthread_mutex_unlock(&client.lock);
+	client_unlock();
 	*out = g;
 	return 0;
 }
