@@ -8,20 +8,13 @@ need_inodax
 need_root
 need python3 fallocate
 need_fuse
-client=$(helper direct/hole_client)
-holder=$(helper direct/map_client)
-mib=$((1 << 20))
+holes=$(helper direct/hole_client)
+client=$(helper direct/map_client)
+# shellcheck source=tests/lib/maps.sh
+. "$top_srcdir/tests/lib/maps.sh"
 count=$(scale 1000 10000 10000)
 make_pool 192
 mount_pool hole_limit=1
-
-no_references() {
-	[ "$(counted refcount)" = 0 ]
-}
-
-nothing_held() {
-	until_true 20 no_references || fail "$1: $(counted refcount) references are left"
-}
 
 free_blocks() {
 	stat -f -c %f "$mnt"
@@ -34,7 +27,7 @@ holes() {
 	local verb=$1 wanted=$2 status=0
 	shift 2
 	# The child of a fork starts threads: see map.sh.
-	TSAN_OPTIONS="${TSAN_OPTIONS-}:die_after_fork=0" timeout 300 "$client" "$verb" "$mnt/$verb" "$@" \
+	TSAN_OPTIONS="${TSAN_OPTIONS-}:die_after_fork=0" timeout 300 "$holes" "$verb" "$mnt/$verb" "$@" \
 		> "$dir/out" 2> "$dir/err" < /dev/null || status=$?
 	[ "$status" != 77 ] || skip "$(cat "$dir/out")"
 	[ "$status" = 0 ] || fail "hole_client $verb: status $status: $(cat "$dir/err")"
@@ -61,7 +54,7 @@ holes unmap "unmapped"
 
 step "1 TiB, $count stores"
 before=$(free_blocks)
-coproc CLIENT { exec "$client" random "$mnt/tib" $((1 << 40)) "$count" 2> "$dir/err"; }
+coproc CLIENT { exec "$holes" random "$mnt/tib" $((1 << 40)) "$count" 2> "$dir/err"; }
 # shellcheck disable=SC2153 # coproc sets it
 client_pid=$CLIENT_PID
 read -r -t 300 word blocks <&"${CLIENT[0]}" || fail "hole_client random: $(cat "$dir/err")"
@@ -78,7 +71,7 @@ nothing_held "after 1 TiB"
 rm "$mnt/tib"
 
 step "SIGKILL"
-coproc CLIENT { exec "$client" storm "$mnt/storm" 2> "$dir/err"; }
+coproc CLIENT { exec "$holes" storm "$mnt/storm" 2> "$dir/err"; }
 client_pid=$CLIENT_PID
 read -r -t 60 word <&"${CLIENT[0]}" || fail "hole_client storm: $(cat "$dir/err")"
 sleep 0.5
@@ -89,68 +82,6 @@ rm "$mnt/storm"
 
 # ---- Several -------------------------------------------------------------------------------------
 
-# shellcheck disable=SC2034	# A and B are used by name
-# start A|B FILE LENGTH WRITE: a client that holds a map.
-start() {
-	local who=$1 word at pid
-	shift
-	case $who in
-	A) coproc A { exec "${as[@]}" "$holder" hold "$@" 2>> "$dir/client"; } ;;
-	B) coproc B { exec "${as[@]}" "$holder" hold "$@" 2>> "$dir/client"; } ;;
-	esac 2>> "$dir/coproc"
-	answer "$who"
-	read -r word at pid <<< "$reply"
-	same "client $who" "$word" mapped
-	case $who in
-	A) a_pid=$pid ;;
-	B) b_pid=$pid ;;
-	esac
-}
-
-# answer A|B: $reply is the next line of the client.
-answer() {
-	local -n of=$1
-	read -r -t 60 reply <&"${of[0]}" || fail "client $1 does not answer: $(cat "$dir/client")"
-}
-
-# says TEXT A|B WANTED COMMAND...
-says() {
-	local text=$1 who=$2 wanted=$3
-	shift 3
-	local -n to=$who
-	printf '%s\n' "$*" >&"${to[1]}"
-	answer "$who"
-	same "$text: client $who, $*" "$reply" "$wanted"
-}
-
-# kind A|B OFFSET: $reply is its query.
-kind() {
-	local -n to=$1
-	printf 'query %s\n' "$2" >&"${to[1]}"
-	answer "$1"
-}
-
-is_kind() {
-	kind "$1" "$2"
-	[ "${reply%% *}" = "$3" ]
-}
-
-# becomes A|B OFFSET KIND
-becomes() {
-	until_true 20 is_kind "$@" || fail "client $1, offset $2: '$reply' after 20 s, needed $3"
-}
-
-# stop A|B
-stop() {
-	local -n to=$1
-	local pid=$a_pid
-	[ "$1" = A ] || pid=$b_pid
-	printf 'quit\n' >&"${to[1]}"
-	wait_ended "$pid" || fail "client $1 does not end"
-	same "status of client $1" "$ended" 0
-}
-
-as=()
 for write in 1 0; do
 	step "filled by others, seen by a map with stores: $write"
 	truncate -s 0 "$mnt/filled"
@@ -218,7 +149,7 @@ says "a hole" A 0 load 0
 dd if=/dev/zero of="$mnt/full" bs=1M status=none 2>> "$dir/full" && fail "the pool never is full"
 dd if=/dev/zero of="$mnt/full2" bs=4096 status=none 2>> "$dir/full" && fail "the pool never is full"
 says "full" A sigbus store 0 1
-kind A 0
+tell A query 0
 same "why" "$reply" "lost 0 4096 0 no space for the blocks of a hole"
 says "beside it" A 0 load 8192
 rm "$mnt/full" "$mnt/full2"
@@ -233,17 +164,23 @@ nothing_held "after no space"
 step "a user without userfaultfd"
 need setpriv
 as=(setpriv --reuid=65534 --regid=65534 --clear-groups)
+# Others may not look into the build directory.
+mkdir "$dir/bin"
+cp "$(elf "$client")" "$dir/bin/map_client"
+cp -L "$top_builddir/.libs/libinodax.so.0" "$dir/bin/"
+client=$dir/bin/map_client
+export LD_LIBRARY_PATH=$dir/bin
 chmod 666 "$pool" "$mnt/filled"
 truncate -s 0 "$mnt/filled"
 truncate -s $((64 * mib)) "$mnt/filled"
 start A "$mnt/filled" "$mib" 1
-kind A 0
-[ "${reply%% *}" != zero ] || skip "ordinary users have a userfaultfd here, or none was needed"
-same "a small hole" "${reply%% *}" direct
+what=$(kind A 0)
+[ "$what" != zero ] || skip "ordinary users have a userfaultfd here, or none was needed"
+same "a small hole" "$what" direct
 [ "$(stat -c %b "$mnt/filled")" -ge $((mib / 512)) ] || fail "a small hole has $(stat -c %b "$mnt/filled") sectors"
 says "a store" A stored store 5 1
 start B "$mnt/filled" $((64 * mib)) 1
-kind B 0
+tell B query 0
 [[ $reply == "cached "*"no userfaultfd: "* ]] || fail "a large hole is '$reply'"
 says "a store" B stored store $((2 * mib)) 2
 same "read" "$(dd if="$mnt/filled" bs=1 skip=$((2 * mib)) count=1 status=none | od -An -tu1 | tr -d ' ')" 2

@@ -2,7 +2,8 @@
 # For tests of direct mappings: two programs, A and B, that hold a map each and do what they are told
 # (tests/direct/map_client, "hold"). After common.sh; $client is that program.
 #
-#	start A|B FILE LENGTH WRITE [closed]	$a_pid and $a_at, or $b_pid and $b_at: the process, and where it maps
+#	start A|B FILE LENGTH WRITE [closed]	$a_pid and $a_at, or $b_pid and $b_at: the process, and where it maps. By the
+#						command "${as[@]}", if any
 #	tell A|B COMMAND...; says TEXT A|B WANTED COMMAND...; stop A|B
 #	kind A|B OFFSET; becomes A|B OFFSET KIND; mapped_from PID ADDRESS; plus ADDRESS BYTES
 #	no_references; nothing_held TEXT; fill FILE MIB
@@ -10,6 +11,7 @@
 # shellcheck disable=SC2154	# what common.sh sets
 
 mib=$((1 << 20))
+as=()
 
 # shellcheck disable=SC2034	# A and B are used by name
 # start A|B FILE LENGTH WRITE [closed]: a client that holds a map; $a_pid and $a_at, or $b_pid and $b_at.
@@ -17,8 +19,8 @@ start() {
 	local who=$1 word at pid
 	shift
 	case $who in
-	A) coproc A { exec "$client" hold "$@" 2>> "$dir/client"; } ;;
-	B) coproc B { exec "$client" hold "$@" 2>> "$dir/client"; } ;;
+	A) coproc A { exec "${as[@]}" "$client" hold "$@" 2>> "$dir/client"; } ;;
+	B) coproc B { exec "${as[@]}" "$client" hold "$@" 2>> "$dir/client"; } ;;
 	esac 2>> "$dir/coproc"
 	answer "$who"
 	read -r word at pid <<< "$reply"
