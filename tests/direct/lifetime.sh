@@ -8,6 +8,8 @@
 # shellcheck source=tests/lib/common.sh
 . "${top_srcdir:-.}/tests/lib/common.sh"
 
+# Children of forks start threads: see map.sh.
+export TSAN_OPTIONS="${TSAN_OPTIONS-}:die_after_fork=0"
 need_inodax
 need_root
 need_fuse
