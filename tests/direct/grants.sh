@@ -152,8 +152,8 @@ chgrp 65534 "$pool"
 chmod 660 "$pool"
 mount_pool mapper_timeout=2,allow_other
 mkdir -m 777 "$mnt/f"
-# Others may not look into the build directory.
+# Others may not look into the build directory, nor into that of the sources.
 cp "$fuzz" "$dir/fuzz"
 garbage_by env
-garbage_by setpriv --reuid 65534 --regid 65534 --clear-groups
+garbage_by env TSAN_OPTIONS="${TSAN_OPTIONS-}:suppressions=" setpriv --reuid 65534 --regid 65534 --clear-groups
 finish

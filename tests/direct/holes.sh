@@ -163,8 +163,8 @@ nothing_held "after no space"
 
 step "a user without userfaultfd"
 need setpriv
-as=(setpriv --reuid=65534 --regid=65534 --clear-groups)
-# Others may not look into the build directory.
+# Others may not look into the build directory, nor into that of the sources.
+as=(env TSAN_OPTIONS="${TSAN_OPTIONS-}:suppressions=" setpriv --reuid=65534 --regid=65534 --clear-groups)
 mkdir "$dir/bin"
 cp "$(elf "$client")" "$dir/bin/map_client"
 cp -L "$top_builddir/.libs/libinodax.so.0" "$dir/bin/"
