@@ -166,6 +166,12 @@ void grant_put(struct grant *g);
  */
 int grant_single(int fd, bool write, struct grant **out);
 
+/*
+ * map_grant - the grant that a map has now, for a caller that has not claimed the map; grant_put() gives it back.
+ * Caller holds client.working.
+ */
+struct grant *map_grant(struct inodax_map *m);
+
 /* grant_retry - ask again for direct access where that is worth it. Caller holds client.working. */
 void grant_retry(struct grant *g);
 

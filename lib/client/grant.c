@@ -26,6 +26,16 @@ static struct grant *find(const struct stat *st, bool write, int mode)
 	return found && desc_fd(&found->handle) >= 0 ? found : NULL;
 }
 
+/* Stale from the start: nobody finds it. Caller holds client.making. */
+static void enlist(struct grant *g, bool stale)
+{
+	g->users = 1;
+	client_lock();
+	g->stale = stale;
+	list_add_tail(&g->node, &client.grants);
+	client_unlock();
+}
+
 static int make(int fd, const struct stat *st, bool write, int mode, struct grant **out)
 {
 	struct grant *g;
@@ -38,14 +48,11 @@ static int make(int fd, const struct stat *st, bool write, int mode, struct gran
 		grant_close(g);
 		return -EOPNOTSUPP;
 	}
-	client_lock();
-	list_add_tail(&g->node, &client.grants);
-	client_unlock();
+	enlist(g, false);
 	*out = g;
 	return 0;
 }
 
-/* Stale from the start: nobody finds it. */
 int grant_single(int fd, bool write, struct grant **out)
 {
 	struct grant *g;
@@ -62,11 +69,7 @@ int grant_single(int fd, bool write, struct grant **out)
 		grant_close(g);
 		return rc;
 	}
-	g->users = 1;
-	client_lock();
-	g->stale = true;
-	list_add_tail(&g->node, &client.grants);
-	client_unlock();
+	enlist(g, true);
 	*out = g;
 	return 0;
 }
@@ -83,10 +86,10 @@ int grant_get(int fd, bool write, struct grant **out)
 		return -EOPNOTSUPP;
 	pthread_mutex_lock(&client.making);
 	*out = find(&st, write, mode);
-	if (!*out)
-		rc = make(fd, &st, write, mode, out);
-	if (!rc)
+	if (*out)
 		(*out)->users++;
+	else
+		rc = make(fd, &st, write, mode, out);
 	pthread_mutex_unlock(&client.making);
 	return rc;
 }
@@ -102,6 +105,20 @@ void grant_put(struct grant *g)
 		grant_close(g);
 	}
 	pthread_mutex_unlock(&client.making);
+}
+
+/* The map may be moved to another grant at any time, which puts this one: so it is not let go of between look and use. */
+struct grant *map_grant(struct inodax_map *m)
+{
+	struct grant *g;
+
+	pthread_mutex_lock(&client.making);
+	client_lock();
+	g = m->grant;
+	client_unlock();
+	g->users++;
+	pthread_mutex_unlock(&client.making);
+	return g;
 }
 
 void grant_retry(struct grant *g)

@@ -235,20 +235,41 @@ bool map_has(const struct inodax_map *m, size_t offset, size_t length)
 	return offset < m->asked_length && length <= m->asked_length - offset;
 }
 
-/* The spare is a mapping of the handle too, for when its descriptor is gone. */
+/* -EBADF: the handle's descriptor is gone. */
+static int sync_handle(struct inodax_map *m)
+{
+	struct grant *g;
+	int fd, rc;
+
+	pthread_rwlock_rdlock(&client.working);
+	g = map_grant(m);
+	fd = desc_fd(&g->handle);
+	rc = fd < 0 ? fd : fsync(fd) ? -errno : 0;
+	grant_put(g);
+	pthread_rwlock_unlock(&client.working);
+	return rc;
+}
+
+/* The spare is a mapping of the handle too. It stays while the map is claimed. */
+static int sync_spare(struct inodax_map *m)
+{
+	int rc;
+
+	claim(m);
+	rc = mm_msync(m->spare, m->length, MS_SYNC) ? -errno : 0;
+	map_release(m, 0);
+	return rc;
+}
+
 int inodax_sync(struct inodax_map *m, size_t offset, size_t length)
 {
-	int fd, rc;
+	int rc;
 
 	if (!map_has(m, offset, length))
 		return -EINVAL;
 	(void)client_enter();
-	pthread_rwlock_rdlock(&client.working);
-	fd = desc_fd(&m->grant->handle);
-	rc = fd < 0 ? mm_msync(m->spare, m->length, MS_SYNC) : fsync(fd);
-	rc = rc ? -errno : 0;
-	pthread_rwlock_unlock(&client.working);
-	return rc;
+	rc = sync_handle(m);
+	return rc == -EBADF ? sync_spare(m) : rc;
 }
 
 int inodax_query(struct inodax_map *m, size_t offset, struct inodax_query *query)

@@ -28,15 +28,17 @@ struct inodax_pin {
 
 /* ---- Its grant --------------------------------------------------------------------------------------------- */
 
-static int own_grant(const struct inodax_map *m, struct grant **out)
+static int own_grant(struct inodax_map *m, struct grant **out)
 {
-	int fd = desc_fd(&m->grant->handle), rc;
+	struct grant *g = map_grant(m);
+	int fd = desc_fd(&g->handle), rc = fd;
 
-	if (fd < 0)
-		return fd;
-	pthread_mutex_lock(&client.making);
-	rc = grant_single(fd, m->write, out);
-	pthread_mutex_unlock(&client.making);
+	if (fd >= 0) {
+		pthread_mutex_lock(&client.making);
+		rc = grant_single(fd, m->write, out);
+		pthread_mutex_unlock(&client.making);
+	}
+	grant_put(g);
 	return rc;
 }
 
