@@ -40,7 +40,9 @@ struct dax_shm_header {
 	uint32_t	drain;		/* enum pgmap_drain */
 	uint32_t	layout;		/* enum dax_layout */
 	uint32_t	pin;		/* enum dax_pin_mode */
-	uint32_t	reserved[13];
+	uint32_t	reserved0;
+	_Atomic uint64_t resting;	/* blocks that clients mapped, and that nobody gets yet */
+	uint32_t	reserved[10];
 };
 
 #define DAX_SHM_MAGIC	0x74616261646f6e69ULL	/* "inodabat" in memory: inodax, block arbiter table */

@@ -16,12 +16,8 @@
 #include <string.h>
 
 #include "meta/balloc.h"
+#include "util/clock.h"
 #include "util/log.h"
-
-static struct fs *fs_of(const struct inode *ip)
-{
-	return container_of(ip->pool, struct fs, pool);
-}
 
 /* ---- What lib/dax asks of a file ------------------------------------------------------------------------- */
 
@@ -169,16 +165,19 @@ static const struct dax_file_ops file_ops = {
 static void page_free(void *arg, uint64_t block, uint64_t count)
 {
 	struct fs *fs = arg;
-	int rc = balloc_free(fs->pool.balloc, block, count);
 
-	if (rc)
-		pool_fail_freed_twice(&fs->pool, rc);
+	quarantine_free(fs->quarantine, block, count, clock_ms());
 }
 
 static int free_data(struct pool *p, uint64_t block, uint64_t count)
 {
 	pgmap_free_blocks(container_of(p, struct fs, pool)->dax.pgmap, block, count);
 	return 0;
+}
+
+static int wait_free(struct pool *p)
+{
+	return quarantine_wait(container_of(p, struct fs, pool)->quarantine);
 }
 
 /*
@@ -305,6 +304,11 @@ int arbiter_start(struct fs *fs, const char *path, struct err *err)
 	unsigned int damaged;
 	struct pgmap *pg;
 
+	rc = quarantine_new(&fs->quarantine, &fs->pool, o->quarantine_ms, &dax_shm_header(fs->shm)->resting);
+	if (!rc && !fs->pool.readonly)
+		rc = quarantine_start(fs->quarantine);
+	if (rc)
+		return err_set_errno(err, rc, "%s: quarantine of blocks", path);
 	config.words = dax_shm_words(fs->shm);
 	rc = pgmap_new(&pg, &config);
 	if (rc)
@@ -322,6 +326,7 @@ int arbiter_start(struct fs *fs, const char *path, struct err *err)
 	if (rc)
 		return err_set_errno(err, rc, "%s: grant lists", path);
 	fs->pool.free_data = free_data;
+	fs->pool.wait_free = wait_free;
 	fs->pool.evict = evict;
 	return take_over(fs, path, damaged, err);
 }
@@ -362,6 +367,10 @@ void arbiter_stop(struct fs *fs)
 		else
 			pgmap_destroy(pg);
 		dax_destroy(&fs->dax);
+	}
+	if (fs->quarantine) {
+		quarantine_end(fs->quarantine);
+		quarantine_delete(fs->quarantine);
 	}
 	if (fs->shm)
 		dax_shm_close(fs->shm, !clients);

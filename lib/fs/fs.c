@@ -253,6 +253,7 @@ int fs_unmount(struct fs *fs)
 	int rc = atomic_load(&fs->pool.failed);
 
 	grants_stop(fs);
+	quarantine_end(fs->quarantine);
 	if (!rc && !fs->pool.readonly)
 		rc = mark_clean(fs);
 	teardown(fs);
@@ -281,7 +282,7 @@ int fs_statvfs(struct fs *fs, struct statvfs *st)
 	uint64_t free_blocks, fixed, used = ialloc_used(p);
 
 	balloc_stat(p->balloc, &ba);
-	free_blocks = ba.free + ialloc_reclaimable(p);
+	free_blocks = ba.free + ialloc_reclaimable(p) + quarantine_count(fs->quarantine);
 	fixed = BLOCK_JOURNAL + p->super.journal_blocks + 1;
 	memset(st, 0, sizeof(*st));
 	st->f_bsize = BLOCK_SIZE;

@@ -42,6 +42,7 @@ struct fs_options {
 	enum pgmap_accounting	accounting;
 	enum pgmap_drain	drain;
 	int			mapper_ms;	/* how long a mapper may take to answer; 0: a second */
+	unsigned int		quarantine_ms;	/* how long blocks that clients mapped rest before they are used again */
 	uint64_t		hole_limit;	/* bytes of holes that one direct mapping may have filled; 0: 256 MiB */
 
 	/* The folio table and the grant lists have names that tools find; else none. */

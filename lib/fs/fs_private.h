@@ -13,6 +13,7 @@
 #include "dax/shm.h"
 #include "fs/acl.h"
 #include "fs/fs.h"
+#include "fs/quarantine.h"
 #include "meta/dir.h"
 #include "meta/extent.h"
 #include "meta/iomap.h"
@@ -36,6 +37,7 @@ struct fs {
 	struct dax		dax;		/* pgmap NULL until arbiter_start() */
 	struct grant_set	*grants;
 	struct dax_shm		*shm;
+	struct quarantine	*quarantine;	/* with dax.pgmap */
 	struct fs_grants	*direct;	/* of clients that map the pool themselves; NULL until grants_start() */
 };
 
@@ -74,6 +76,12 @@ static inline void dir_drop_link(struct inode *dir)
 
 /* dir_get - reference to inode `ino`, which must be a directory: -ENOTDIR, else as inode_get(). */
 int dir_get(struct fs *fs, uint64_t ino, struct inode **out);
+
+/* fs_of - the mount an inode belongs to. */
+static inline struct fs *fs_of(const struct inode *ip)
+{
+	return container_of(ip->pool, struct fs, pool);
+}
 
 /* ip->lock, so that lock statements read alike everywhere. */
 static inline void inode_lock_shared(struct inode *ip)

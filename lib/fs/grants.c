@@ -317,6 +317,7 @@ static void hold_blocks(void *arg, const struct grant_ref *ref)
 	uint64_t units = ref->count << pgmap_order(fs->dax.pgmap, ref->size), first, count;
 	uint64_t block = ref->unit << order, end = (ref->unit + units) << order;
 
+	quarantine_mark(fs->quarantine, block, end - block);
 	while ((count = balloc_take(fs->pool.balloc, block, end, &first)) != 0) {
 		pgmap_free_blocks(fs->dax.pgmap, first, count);
 		block = first + count;

@@ -77,8 +77,10 @@ static int insert(struct dax_vma *vma, uint64_t index, enum dax_size size, uint6
 	};
 	bool said;
 
-	if (x.type == DIRECT_POOL)
+	if (x.type == DIRECT_POOL) {
 		x.addr = (unit + skip) << shift;
+		quarantine_mark(g->fs->quarantine, x.addr >> BLOCK_SHIFT, x.length >> BLOCK_SHIFT);
+	}
 	pthread_mutex_lock(&g->lock);
 	said = answer_add(g->answer, &x);
 	pthread_mutex_unlock(&g->lock);

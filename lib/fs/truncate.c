@@ -142,14 +142,15 @@ static int count_holes(struct inode *ip, uint64_t off, uint64_t len, uint64_t *b
 static int check_space(struct inode *ip, uint64_t off, uint64_t len)
 {
 	struct balloc_stat st;
-	uint64_t need;
+	uint64_t need, have;
 	int rc = count_holes(ip, off, len, &need);
 
 	if (rc)
 		return rc;
 	balloc_stat(ip->pool->balloc, &st);
-	/* What the inode table can give back counts as free, as in fs_statvfs(). */
-	return need && need + st.reserve > st.free + ialloc_reclaimable(ip->pool) ? -ENOSPC : 0;
+	/* What the inode table can give back counts as free, and what rests, as in fs_statvfs(). */
+	have = st.free + ialloc_reclaimable(ip->pool) + quarantine_count(fs_of(ip)->quarantine);
+	return need && need + st.reserve > have ? -ENOSPC : 0;
 }
 
 /* A preallocation on its way. */

@@ -31,6 +31,7 @@
 #include "util/fault.h"
 
 #define WORD		8U
+#define WAITS		2	/* for blocks that are on their way to the allocator */
 #define CHUNK_SIZE	(64U << 10)
 #define MERGE_WORDS	(sizeof(struct disk_patch) / WORD)	/* equal words as dear as a new patch */
 
@@ -292,6 +293,18 @@ static int reclaim(struct tx *tx)
 	return rc == -ENOSPC ? 0 : rc;
 }
 
+/* What is freed last waits behind what was freed before: a second wait is for that. */
+static int alloc_late(struct tx *tx, uint64_t want, uint64_t goal, uint64_t file_block, unsigned int flags,
+		      struct block_run *run)
+{
+	struct pool *p = tx->pool;
+	int rc = -ENOSPC;
+
+	for (int i = 0; i < WAITS && rc == -ENOSPC && p->wait_free && !p->wait_free(p); i++)
+		rc = balloc_alloc(p->balloc, want, goal, file_block, flags, run);
+	return rc;
+}
+
 int tx_alloc(struct tx *tx, uint64_t want, uint64_t goal, uint64_t file_block, unsigned int flags,
 	     uint64_t *start, uint64_t *count)
 {
@@ -311,6 +324,8 @@ int tx_alloc(struct tx *tx, uint64_t want, uint64_t goal, uint64_t file_block, u
 		if (!rc)
 			rc = balloc_alloc(ba, want, goal, file_block, flags, &run);
 	}
+	if (rc == -ENOSPC)
+		rc = alloc_late(tx, want, goal, file_block, flags, &run);
 	if (rc)
 		return rc;
 	rc = run_add(tx, &tx->allocs, run.start, run.count, false);

@@ -74,7 +74,7 @@ const void *tx_read(const struct tx *tx, uint64_t off);
 /*
  * tx_alloc - balloc_alloc() whose blocks go back if the transaction aborts. When the pool is out of blocks it
  * retires the journal once, if that sets blocks free, and tries again; then once in a transaction with what
- * pool->reclaim gives back.
+ * pool->reclaim gives back; then with what pool->wait_free waits for.
  */
 int tx_alloc(struct tx *tx, uint64_t want, uint64_t goal, uint64_t file_block, unsigned int flags,
 	     uint64_t *start, uint64_t *count);

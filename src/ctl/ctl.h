@@ -86,6 +86,7 @@ struct ctl_view {
 	bool			 kernel;	/* layout=kernel */
 	uint32_t		 accounting, drain, layout, pin;
 	int32_t			 pid;		/* of the daemon that wrote it last; 0: it ended */
+	uint64_t		 resting;	/* blocks of no file that clients mapped lately */
 	bool			 live;		/* some daemon has the pool */
 	uint64_t		 there;		/* ctl_view_word()'s: page of the table, + 1 */
 };

@@ -290,10 +290,12 @@ static void print_totals(const struct walk *w)
 	       pins_of(t->refs, t->maps));
 	printf("flags     %" PRIu64 " stale, %" PRIu64 " in limbo, %" PRIu64 " poisoned, %" PRIu64 " waited for\n",
 	       t->stale, t->limbo, t->poisoned, t->waiters);
+	printf("resting   %" PRIu64 " free blocks that were mapped directly\n", w->v->resting);
 }
 
-static struct json_object *totals_object(const struct totals *t)
+static struct json_object *totals_object(const struct walk *w)
 {
+	const struct totals *t = &w->totals;
 	struct json_object *o = json_object_new_object();
 
 	json_object_object_add(o, "folios_4k", json_object_new_uint64(t->folios[DAX_PTE]));
@@ -306,6 +308,7 @@ static struct json_object *totals_object(const struct totals *t)
 	json_object_object_add(o, "limbo", json_object_new_uint64(t->limbo));
 	json_object_object_add(o, "poisoned", json_object_new_uint64(t->poisoned));
 	json_object_object_add(o, "waiters", json_object_new_uint64(t->waiters));
+	json_object_object_add(o, "resting", json_object_new_uint64(w->v->resting));
 	return o;
 }
 
@@ -352,7 +355,7 @@ static int show(struct walk *w)
 	if (rc >= 0)
 		rc = walk_table(w);
 	if (w->opts.json)
-		ctl_print_last(totals_object(&w->totals), "totals");
+		ctl_print_last(totals_object(w), "totals");
 	else
 		print_totals(w);
 	free(w->active);

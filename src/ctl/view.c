@@ -112,6 +112,7 @@ static int read_header(struct ctl_view *v, const struct inodax_pool_info *info)
 	v->layout = h->layout;
 	v->pin = h->pin;
 	v->pid = h->pid;
+	v->resting = h->resting;
 	v->page = v->accounting == 1;
 	v->kernel = v->layout == 1;
 	v->live = info->holder != 0;

@@ -18,11 +18,13 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
+#define QUARANTINE_MS	1000U
+
 enum opt_kind {
 	OPT_PASS,		/* to libfuse as it is */
 	OPT_IGNORE,		/* for mount(8), or always so */
 	OPT_RO, OPT_RW, OPT_DAX, OPT_ATIME, OPT_ALLOW_ROOT, OPT_ALLOW_OTHER, OPT_FSNAME, OPT_SUBTYPE,
-	OPT_MAX_READ, OPT_HELP, OPT_CHOICE, OPT_MAPPER_MS, OPT_HOLE_LIMIT, OPT_SHM, OPT_WAITERS,
+	OPT_MAX_READ, OPT_HELP, OPT_CHOICE, OPT_NUMBER, OPT_SHM,
 };
 
 enum opt_value { VALUE_NONE, VALUE_NEEDED, VALUE_OPTIONAL };
@@ -31,7 +33,7 @@ struct opt_row {
 	const char	*name;
 	enum opt_kind	 kind;
 	enum opt_value	 value;
-	int		 arg;		/* OPT_ATIME: enum fs_atime; OPT_CHOICE: enum choice */
+	int		 arg;		/* OPT_ATIME: enum fs_atime; OPT_CHOICE: enum choice; OPT_NUMBER: enum number */
 };
 
 /* Options that take one of two words: the second is the value 1. */
@@ -43,6 +45,18 @@ static const char *const choice_words[][2] = {
 	[CHOICE_PIN]		= { "wait", "busy" },
 	[CHOICE_ACCOUNTING]	= { "head", "page" },
 	[CHOICE_DRAIN]		= { "counter", "sweep" },
+};
+
+enum number { NUMBER_MAPPER_MS, NUMBER_HOLE_LIMIT, NUMBER_QUARANTINE_MS, NUMBER_WAITERS };
+
+static const struct {
+	unsigned long	min, max;
+	const char	*needed;
+} numbers[] = {
+	[NUMBER_MAPPER_MS]	= { 1, 3600000, "milliseconds, 1 to 3600000, are needed" },
+	[NUMBER_HOLE_LIMIT]	= { 1, 1UL << 40, "MiB, 1 to 2^40, are needed" },
+	[NUMBER_QUARANTINE_MS]	= { 0, 3600000, "milliseconds, 0 to 3600000, are needed" },
+	[NUMBER_WAITERS]	= { 1, 65536, "a number of threads, 1 to 65536, is needed" },
 };
 
 static const struct opt_row opt_table[] = {
@@ -62,10 +76,11 @@ static const struct opt_row opt_table[] = {
 	{ "pin",		OPT_CHOICE,	VALUE_NEEDED,	CHOICE_PIN },
 	{ "accounting",		OPT_CHOICE,	VALUE_NEEDED,	CHOICE_ACCOUNTING },
 	{ "drain",		OPT_CHOICE,	VALUE_NEEDED,	CHOICE_DRAIN },
-	{ "mapper_timeout",	OPT_MAPPER_MS,	VALUE_NEEDED,	0 },
-	{ "hole_limit",		OPT_HOLE_LIMIT,	VALUE_NEEDED,	0 },
+	{ "mapper_timeout",	OPT_NUMBER,	VALUE_NEEDED,	NUMBER_MAPPER_MS },
+	{ "hole_limit",		OPT_NUMBER,	VALUE_NEEDED,	NUMBER_HOLE_LIMIT },
+	{ "quarantine",		OPT_NUMBER,	VALUE_NEEDED,	NUMBER_QUARANTINE_MS },
 	{ "shm",		OPT_SHM,	VALUE_NEEDED,	0 },
-	{ "waiters",		OPT_WAITERS,	VALUE_NEEDED,	0 },
+	{ "waiters",		OPT_NUMBER,	VALUE_NEEDED,	NUMBER_WAITERS },
 	{ "help",		OPT_HELP,	VALUE_NONE,	0 },
 
 	{ "auto_unmount",	OPT_PASS,	VALUE_NONE,	0 },
@@ -126,6 +141,7 @@ static const char options_text[] =
 	"accounting=head|page references count on the folio (default), or on each of its pages\n"
 	"drain=counter|sweep  how the end of the folio table learns that nothing refers to it\n"
 	"hole_limit=MIB       holes that a direct mapping for stores may have filled at once (default 256)\n"
+	"quarantine=MS        how long blocks rest that were mapped directly and are free (default 1000)\n"
 	"shm=DIR              where the folio table and the grant lists are shown\n"
 	"waiters=N            threads for requests that wait for mappers or pins (default 1024)\n"
 	"(no)suid, (no)dev, (no)exec, sync, async, dirsync, context= and its kin: as mount(8) says\n";
@@ -207,33 +223,27 @@ static int set_choice(struct daemon_options *opts, enum choice choice, const cha
 	return 0;
 }
 
-static int set_mapper_ms(struct daemon_options *opts, const char *value, struct err *err)
+static int set_number(struct daemon_options *opts, enum number number, const char *name, const char *value,
+		      struct err *err)
 {
 	unsigned long n;
 
-	if (!parse_number(value, 1, 3600000, &n))
-		return err_set(err, -EINVAL, "-o mapper_timeout=%s: milliseconds, 1 to 3600000, are needed", value);
-	opts->fs.mapper_ms = (int)n;
-	return 0;
-}
-
-static int set_waiters(struct daemon_options *opts, const char *value, struct err *err)
-{
-	unsigned long n;
-
-	if (!parse_number(value, 1, 65536, &n))
-		return err_set(err, -EINVAL, "-o waiters=%s: a number of threads, 1 to 65536, is needed", value);
-	opts->waiters = (unsigned int)n;
-	return 0;
-}
-
-static int set_hole_limit(struct daemon_options *opts, const char *value, struct err *err)
-{
-	unsigned long n;
-
-	if (!parse_number(value, 1, 1UL << 40, &n))
-		return err_set(err, -EINVAL, "-o hole_limit=%s: MiB, 1 to 2^40, are needed", value);
-	opts->fs.hole_limit = (uint64_t)n << 20;
+	if (!parse_number(value, numbers[number].min, numbers[number].max, &n))
+		return err_set(err, -EINVAL, "-o %s=%s: %s", name, value, numbers[number].needed);
+	switch (number) {
+	case NUMBER_MAPPER_MS:
+		opts->fs.mapper_ms = (int)n;
+		break;
+	case NUMBER_HOLE_LIMIT:
+		opts->fs.hole_limit = (uint64_t)n << 20;
+		break;
+	case NUMBER_QUARANTINE_MS:
+		opts->fs.quarantine_ms = (unsigned int)n;
+		break;
+	case NUMBER_WAITERS:
+		opts->waiters = (unsigned int)n;
+		break;
+	}
 	return 0;
 }
 
@@ -282,14 +292,10 @@ static int opt_apply(struct daemon_options *opts, const struct opt_row *row, con
 		break;
 	case OPT_CHOICE:
 		return set_choice(opts, (enum choice)row->arg, row->name, value, err);
-	case OPT_MAPPER_MS:
-		return set_mapper_ms(opts, value, err);
-	case OPT_HOLE_LIMIT:
-		return set_hole_limit(opts, value, err);
+	case OPT_NUMBER:
+		return set_number(opts, (enum number)row->arg, row->name, value, err);
 	case OPT_SHM:
 		return set_shm(opts, value, err);
-	case OPT_WAITERS:
-		return set_waiters(opts, value, err);
 	case OPT_HELP:
 		fputs(options_text, stdout);
 		return -ECANCELED;
@@ -394,8 +400,10 @@ static int check_mountpoint(const char *path, struct err *err)
 
 int opts_parse(int argc, char **argv, struct daemon_options *opts, struct err *err)
 {
-	int rc = parse_flags(argc, argv, opts, err);
+	int rc;
 
+	opts->fs.quarantine_ms = QUARANTINE_MS;
+	rc = parse_flags(argc, argv, opts, err);
 	if (rc)
 		return rc;
 	if (argc - optind != 2)

@@ -56,7 +56,7 @@ play() {
 }
 
 # Whoever is to answer answers in time, however busy the machine is.
-begin_mount mapper_timeout=60000
+begin_mount mapper_timeout=60000,quarantine=0
 for scenario in unlink cut close fork idle clone exec; do
 	play "$scenario"
 done
@@ -64,7 +64,7 @@ finish
 
 # Here it is waited in vain: for a client that is stopped, or dies while the kernel keeps it from writing its pages back
 # because the file is being cut.
-begin_mount mapper_timeout=100
+begin_mount mapper_timeout=100,quarantine=0
 for scenario in kill parked stop; do
 	play "$scenario"
 done
@@ -104,7 +104,7 @@ killed_daemon() {
 	for ((times = 1 + RANDOM % 2; times; times--)); do
 		sleep "0.$((RANDOM % 3))$((RANDOM % 10))"
 		kill_daemon
-		mount_pool
+		mount_pool quarantine=0
 		"$life" fill "$mnt/full" "$1" || fail "filling what is free"
 		whole "the pool is full"
 		"$life" verify "$mnt/full" "$1" || fail "a block of a client is in a file"
@@ -116,7 +116,7 @@ killed_daemon() {
 }
 
 step "the daemon is killed"
-begin_mount
+begin_mount quarantine=0
 for ((round = 0; round < rounds; round++)); do
 	killed_daemon $((seed * 1000 + round))
 done

@@ -10,6 +10,8 @@
  *				"ok PID", and it ends by a signal
  *	fork			a child that lets go of the pin and ends; "ok" if that is 0
  *	load OFFSET		"ok BYTE"
+ *	pipe			the first 64 KiB of the map, their pages themselves, into a pipe (vmsplice)
+ *	piped			"ok same" or "ok changed": is what is in it the letter x?
  *	quit
  */
 #include <errno.h>
@@ -19,13 +21,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <inodax.h>
 
+#define PIPED	65536
+
 static struct inodax_map *map;
 static struct inodax_pin *pin;
+static int ends[2];		/* of the pipe */
 
 static void say(int rc)
 {
@@ -104,6 +110,26 @@ static void child(void)
 	say(status ? -ECHILD : 0);
 }
 
+static int in_pipe(void)
+{
+	struct iovec whole = { .iov_len = PIPED };
+
+	if (pipe2(ends, O_CLOEXEC))
+		return -errno;
+	whole.iov_base = inodax_map_address(map);
+	return vmsplice(ends[1], &whole, 1, SPLICE_F_NONBLOCK) == PIPED ? 0 : -EIO;
+}
+
+static void say_piped(void)
+{
+	static unsigned char bytes[PIPED];
+
+	if (read(ends[0], bytes, PIPED) != PIPED)
+		say(-EIO);
+	else
+		puts(bytes[0] == 'x' && memcmp(bytes, bytes + 1, PIPED - 1) == 0 ? "ok same" : "ok changed");
+}
+
 static bool answer(char *line)
 {
 	unsigned long long offset, length;
@@ -120,6 +146,10 @@ static bool answer(char *line)
 		leave_ring();
 	else if (strcmp(line, "fork\n") == 0)
 		child();
+	else if (strcmp(line, "pipe\n") == 0)
+		say(in_pipe());
+	else if (strcmp(line, "piped\n") == 0)
+		say_piped();
 	else if (sscanf(line, "load %llu", &offset) == 1)
 		printf("ok %u\n", ((volatile unsigned char *)inodax_map_address(map))[offset]);
 	else
