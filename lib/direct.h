@@ -108,6 +108,12 @@ struct direct_extent {
 
 #define DIRECT_LOAD	(1U << 0)	/* FAULT, in an area that is DIRECT_SPARSE: as a load, which fills no hole */
 
+/*
+ * FAULT: what lies in pieces is moved together first where it can be, 2 MiB at a time: the client has many mappings
+ * already, and there is a limit to them.
+ */
+#define DIRECT_DENSE	(1U << 1)
+
 #define DIRECT_EXTENTS	500U		/* keep the structure below what an ioctl can carry: 16383 bytes */
 
 struct direct_fault {
@@ -118,7 +124,7 @@ struct direct_fault {
 	uint32_t		stop;		/* out: DIRECT_MORE, ... */
 	uint64_t		next;		/* out: first byte that was not answered */
 	uint32_t		count;		/* out: extents */
-	uint32_t		flags;		/* DIRECT_LOAD */
+	uint32_t		flags;		/* DIRECT_LOAD, DIRECT_DENSE */
 	struct direct_extent	extent[DIRECT_EXTENTS];	/* out: in the order of the file, without gaps from `offset` to `next` */
 };
 

@@ -107,6 +107,7 @@ struct inodax_map {
 	bool		 claimed;	/* [lock] */
 	bool		 placed;	/* there is an area. [claimed, lock] */
 	bool		 sparse;	/* its holes are said as ranges, DIRECT_SPARSE. [claimed] */
+	uint64_t	 extents;	/* that were mapped so far: not less than there are. [claimed] */
 	bool		 demand;	/* INODAX_ZERO pieces say when they are touched: hole.c. [claimed, lock] */
 	bool		 filling;	/* hole.c asks the daemon: map and grant stay. [lock] */
 	uint64_t	 stored_to;	/* where the last store that got blocks ended, and how much that was. [lock] */

@@ -19,6 +19,7 @@
 #define AGAIN_MS	10U		/* until a revocation elsewhere may have been answered */
 #define PAUSE_MIN_MS	1000U
 #define PAUSE_MAX_MS	60000U
+#define DENSE_EXTENTS	1000U
 
 /* ---- What the pieces say ---------------------------------------------------------------------------------- */
 
@@ -227,6 +228,7 @@ static int take(struct inodax_map *m, const struct direct_fault *f, uint64_t end
 		if (!rc)
 			*taken += f->extent[i].length;
 	}
+	m->extents += f->count;
 	if (rc)
 		rc = leave(m, *taken, end, rc);
 	else if (f->stop != DIRECT_MORE && f->stop != DIRECT_AGAIN)
@@ -237,6 +239,15 @@ static int take(struct inodax_map *m, const struct direct_fault *f, uint64_t end
 
 /* ---- A map ------------------------------------------------------------------------------------------------ */
 
+/*
+ * A process may have 65530 mappings, and what lies apart in the pool takes one each. The first thousand of a map are had
+ * as they come; who has had more gets the rest of it moved together.
+ */
+static uint32_t ask_flags(const struct inodax_map *m)
+{
+	return (m->sparse ? DIRECT_LOAD : 0) | (m->extents > DENSE_EXTENTS ? DIRECT_DENSE : 0);
+}
+
 /* Ask for [pos, end). *more: the rest of the map may be asked for too. */
 static int resolve_part(struct inodax_map *m, struct direct_fault *f, uint64_t pos, uint64_t end, bool *more)
 {
@@ -244,7 +255,7 @@ static int resolve_part(struct inodax_map *m, struct direct_fault *f, uint64_t p
 	int rc;
 
 	do {
-		rc = map_ask(m, pos, end, m->sparse ? DIRECT_LOAD : 0, f, &generation);
+		rc = map_ask(m, pos, end, ask_flags(m), f, &generation);
 		if (rc)
 			return rc;
 		rc = take(m, f, end, generation, &taken);

@@ -121,9 +121,38 @@ static int alloc_for_fault(struct inode *ip, uint64_t pos, uint64_t len, struct 
 	return rc;
 }
 
+/* What is there, in a unit of its own if a unit is asked for. Lock exclusive. */
+static int own_unit(struct inode *ip, uint64_t pos, uint64_t len, struct iomap *map)
+{
+	int rc = iomap_read(ip, pos, len, map);
+
+	if (rc || !inode_unit_apart(ip, pos, len, map))
+		return rc;
+	rc = inode_promote(ip, pos, len);
+	return rc ? rc : iomap_read(ip, pos, len, map);
+}
+
+static int begin_read(struct inode *ip, uint64_t pos, uint64_t len, struct iomap *map)
+{
+	bool apart;
+	int rc;
+
+	inode_lock_shared(ip);
+	rc = iomap_read(ip, pos, len, map);
+	apart = !rc && inode_unit_apart(ip, pos, len, map);
+	inode_unlock(ip);
+	if (!apart)
+		return rc;
+	inode_lock(ip);
+	rc = own_unit(ip, pos, len, map);
+	inode_unlock(ip);
+	return rc;
+}
+
+/* Lock exclusive. */
 static int begin_write(struct inode *ip, uint64_t pos, uint64_t len, struct iomap *map)
 {
-	int rc = ip->pool->readonly ? -EROFS : iomap_read(ip, pos, len, map);
+	int rc = ip->pool->readonly ? -EROFS : own_unit(ip, pos, len, map);
 
 	/* A mapping that is there, or one too short for this size: nothing to allocate. */
 	if (rc || map->type == IOMAP_MAPPED || map->offset + map->length - pos < len)
@@ -138,13 +167,10 @@ static int host_iomap_begin(void *host, uint64_t pos, uint64_t len, unsigned int
 	int rc;
 
 	memset(src, 0, sizeof(*src));
-	if (flags & IOMAP_WRITE) {
-		inode_lock(ip);
-		rc = begin_write(ip, pos, len, map);
-	} else {
-		inode_lock_shared(ip);
-		rc = iomap_read(ip, pos, len, map);
-	}
+	if (!(flags & IOMAP_WRITE))
+		return begin_read(ip, pos, len, map);
+	inode_lock(ip);
+	rc = begin_write(ip, pos, len, map);
 	inode_unlock(ip);
 	return rc;
 }
@@ -479,10 +505,9 @@ void layout_end_cut(struct inode *ip, const struct fs_cred *cred, uint64_t size)
 	pthread_rwlock_unlock(&m->invalidate_lock);
 }
 
-/* Is there anything in the range that reads as zeros without being stored as such? What cannot be read will not be written. */
-static bool has_holes(struct inode *ip, uint64_t pos, uint64_t len)
+/* What cannot be read will not be written. */
+bool inode_reads_zeros(struct inode *ip, uint64_t pos, uint64_t end)
 {
-	uint64_t end = pos + len;
 	struct iomap map;
 
 	for (; pos < end; pos = map.offset + map.length) {
@@ -498,7 +523,7 @@ bool layout_filled_waits(struct inode *ip, uint64_t pos, uint64_t len)
 {
 	struct dax_mapping *m = atomic_load(&ip->mapping);
 
-	return m && dax_mapped(m) && has_holes(ip, pos, len);
+	return m && dax_mapped(m) && inode_reads_zeros(ip, pos, pos + len);
 }
 
 void layout_filled(struct inode *ip, uint64_t pos, uint64_t len)

@@ -147,12 +147,32 @@ int inode_init(struct tx *tx, struct inode *ip, struct inode *dir, const struct 
 int file_handle(struct fs *fs, struct inode *ip, int flags, struct fs_file **out);
 
 /*
- * eof_zero_tail - store zeros from byte `from` to the end of its block, or to `to` if that is before, where the block
- * is mapped. Needed before the size passes `from` (what mappings left there must not be seen) and, so that mappings
+ * eof_zero_tail - store zeros from byte `from` to the end of its map unit, or to `to` if that is before, where it has
+ * blocks. Needed before the size passes `from` (what mappings left there must not be seen) and, so that mappings
  * read zeros at once, after a shrink. Sets *stored when it stored: the caller fences. Lock exclusive; not in a
  * transaction that has changed the map.
  */
 int eof_zero_tail(struct inode *ip, uint64_t from, uint64_t to, bool *stored);
+
+/*
+ * inode_reads_zeros - does some of [pos, end) read as zeros without being stored as such? What cannot be read does not.
+ * Lock shared. arbiter.c
+ */
+bool inode_reads_zeros(struct inode *ip, uint64_t pos, uint64_t end);
+
+/*
+ * inode_promote - [pos, pos + len), whole blocks, gets one run of new blocks, with what it has now: one transaction,
+ * durable. A power of two from 2 MiB on, which `pos` is a multiple of, is aligned in the pool too. Nobody maps it.
+ * -ENOSPC: there is no such run; else as tx_commit(). Lock exclusive. promote.c
+ * inode_unit_apart - is that due before the unit at `pos` can be mapped? `len`: of the fault, `map`: what is there. Lock
+ * shared.
+ * inode_make_dense - the same for what of [pos, end) lies in pieces, in ranges of 2 MiB that have all their blocks; what
+ * is pinned, or has no room, stays. Whoever maps it is told, and waited for. No lock. FS_WOULD_WAIT; else as
+ * tx_commit().
+ */
+int inode_promote(struct inode *ip, uint64_t pos, uint64_t len);
+bool inode_unit_apart(struct inode *ip, uint64_t pos, uint64_t len, const struct iomap *map);
+int inode_make_dense(struct inode *ip, uint64_t pos, uint64_t end, bool nowait);
 
 /*
  * inode_truncate - set the size inside or beyond what it is: one transaction. Lock exclusive; regular files. truncate.c

@@ -27,6 +27,7 @@
 /* Of one request: a client that waits for its answer cannot be killed. */
 #define FAULT_UNITS	32768U
 #define FAULT_BYTES	(1ULL << 30)
+#define DENSE_BYTES	(64ULL << 20)	/* as much may have to be copied */
 #define FAULT_TRIES	16	/* of one unit that is always in somebody's way */
 
 unsigned int grant_shift(const struct fs_grant *g)
@@ -387,19 +388,18 @@ static bool hole(struct fs_area *area, struct direct_fault *a, uint64_t end_offs
 	return x.length && answer_add(a, &x);
 }
 
-/* Some of the range, as far as the file goes, has no blocks. */
-static bool has_hole(struct inode *ip, uint64_t pos, uint64_t end)
+/* Would stores in the range have to tell others, who map the holes of it? */
+static bool fill_waits(struct fs_area *area, uint64_t pos, uint64_t end)
 {
-	bool found = false;
-	struct iomap map;
+	struct inode *ip = area->grant->ip;
+	bool zeros;
 
+	if (!dax_fill_told(area->grant->mapping, &area->dax))
+		return false;
 	inode_lock_shared(ip);
-	if (end > ip->core.size)
-		end = ip->core.size;
-	for (; pos < end && !found && !iomap_read(ip, pos, end - pos, &map); pos = map.offset + map.length)
-		found = map.type == IOMAP_HOLE;
+	zeros = inode_reads_zeros(ip, pos, end);
 	inode_unlock(ip);
-	return found;
+	return zeros;
 }
 
 /* One unit, or the larger entry that it is in. What `stop` is then: DIRECT_MORE to go on; or a negative errno. */
@@ -430,22 +430,36 @@ static int fault_one(struct fs_area *area, struct direct_fault *a, uint64_t base
 	return a->next == was ? DIRECT_AGAIN : DIRECT_MORE;
 }
 
+/* How far the answer goes; before that, what has to be done for it at once. 0, FS_WOULD_WAIT, or an error. */
+static int fault_prepare(struct fs_area *area, const struct direct_fault *a, uint64_t *end, bool nowait)
+{
+	uint64_t limit = a->flags & DIRECT_DENSE ? DENSE_BYTES : FAULT_BYTES;
+	int rc = 0;
+
+	*end = a->length < limit ? a->offset + a->length : a->offset + limit;
+	if (nowait && area->write && !(a->flags & DIRECT_LOAD) && fill_waits(area, a->offset, *end))
+		return FS_WOULD_WAIT;
+	if (a->flags & DIRECT_DENSE)
+		rc = inode_make_dense(area->grant->ip, a->offset, *end, nowait);
+	return rc;
+}
+
 int area_fault(struct fs_area *area, struct direct_fault *a, bool nowait)
 {
-	uint64_t end_offset = a->offset + a->length, enough = a->offset + FAULT_BYTES;
+	uint64_t end_offset = a->offset + a->length, enough;
 	uint64_t fills = atomic_load(&area->grant->ip->fills);
-	int stop = DIRECT_MORE, direct = uncached(area->grant, nowait);
+	int rc, stop = DIRECT_MORE, direct = uncached(area->grant, nowait);
 	unsigned int left = FAULT_UNITS;
 
 	if (direct <= 0) {
 		a->stop = DIRECT_CACHED;
 		return direct;
 	}
-	if (nowait && area->write && !(a->flags & DIRECT_LOAD) && dax_fill_told(area->grant->mapping, &area->dax) &&
-	    has_hole(area->grant->ip, a->offset, end_offset))
-		return FS_WOULD_WAIT;
+	rc = fault_prepare(area, a, &enough, nowait);
+	if (rc)
+		return rc;
 	area->grant->answer = a;
-	while (a->next < end_offset && a->next < enough && left-- && a->count < DIRECT_EXTENTS && stop == DIRECT_MORE)
+	while (a->next < enough && left-- && a->count < DIRECT_EXTENTS && stop == DIRECT_MORE)
 		if (!(a->flags & DIRECT_LOAD) || !hole(area, a, end_offset))
 			stop = fault_one(area, a, a->offset, end_offset, nowait);
 	area->grant->answer = NULL;
@@ -474,7 +488,7 @@ int fs_grant_fault(struct fs *fs, struct direct_fault *a, bool nowait)
 	if (rc)
 		return rc;
 	area = area_find(g, a->area);
-	if (!area || (a->flags & ~DIRECT_LOAD) || ((a->flags & DIRECT_LOAD) && !area->sparse) ||
+	if (!area || (a->flags & ~(DIRECT_LOAD | DIRECT_DENSE)) || ((a->flags & DIRECT_LOAD) && !area->sparse) ||
 	    !range_ok(g, a->offset, a->length) || (a->address & ((1ULL << grant_shift(g)) - 1)) ||
 	    a->address > UINT64_MAX - a->length)
 		return grant_finish(g, -EINVAL);

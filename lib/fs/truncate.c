@@ -1,7 +1,7 @@
 /*
  * Changing the size, and fallocate: what gives blocks to a file without data, and what takes them away.
  *
- * Bytes beyond EOF in the last block may hold anything at any time (a mapping may store there): they are zeroed
+ * Bytes beyond EOF in the last map unit may hold anything at any time (a mapping may store there): they are zeroed
  * before the size passes them, durably before the record that moves it. A shrink zeroes them too, after its
  * record, so that mappings see zeros at once; nothing depends on that store.
  *
@@ -52,7 +52,7 @@ static int zero_range(struct inode *ip, uint64_t from, uint64_t to, bool *stored
 
 int eof_zero_tail(struct inode *ip, uint64_t from, uint64_t to, bool *stored)
 {
-	uint64_t end = block_round_up(from) << BLOCK_SHIFT;
+	uint64_t unit = 1ULL << pgmap_config(fs_of(ip)->dax.pgmap)->unit_shift, end = (from + unit - 1) & ~(unit - 1);
 
 	return zero_range(ip, from, end < to ? end : to, stored);
 }

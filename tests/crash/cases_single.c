@@ -8,6 +8,8 @@
 #include <string.h>
 #include <sys/xattr.h>
 
+#include "fs/fs_private.h"
+
 #define KIB	1024ULL
 
 static const struct fs_cred cred = { .uid = 1000, .gid = 1000, .umask = 022 };
@@ -380,6 +382,35 @@ static int op_copy_range(struct fs *fs)
 	return n < 0 ? (int)n : 0;
 }
 
+/* As a fault does where the map unit is so large. */
+static int promote_f(struct fs *fs, uint64_t len)
+{
+	const char *name;
+	uint64_t parent, ino;
+	struct fs_file *f;
+	int rc = crash_walk(fs, "f", &parent, &name, &ino);
+
+	if (!rc)
+		rc = fs_open(fs, ino, 2, &f);
+	if (rc)
+		return rc;
+	inode_lock(f->ip);
+	rc = inode_promote(f->ip, 0, len);
+	inode_unlock(f->ip);
+	fs_close(f);
+	return rc;
+}
+
+static int op_promote(struct fs *fs)
+{
+	return promote_f(fs, 16 * KIB);
+}
+
+static int op_promote_fragmented(struct fs *fs)
+{
+	return promote_f(fs, 128 * KIB);
+}
+
 #define SINGLE(op, prepare)	{ .name = #op, .setup = prepare, .steps = { { .name = #op, .run = op } } }
 #define MIXED(op, prepare)	{ .name = #op, .setup = prepare, .steps = { { .name = #op, .run = op, .mixed = true } } }
 #define TIMED(op, prepare)	{ .name = #op, .setup = prepare, .steps = { { .name = #op, .run = op, .times = true } } }
@@ -430,5 +461,7 @@ const struct crash_case crash_single_cases[] = {
 	SINGLE(op_tmpfile_link, setup_tree),
 	SINGLE(op_tmpfile_dropped, setup_tree),
 	MIXED(op_copy_range, setup_tree),
+	SINGLE(op_promote, setup_tree),
+	SINGLE(op_promote_fragmented, setup_fragmented),
 	{ .name = NULL },
 };

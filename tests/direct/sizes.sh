@@ -22,12 +22,6 @@ fill_whole() {
 	head -c $((4 * mib)) /dev/zero | tr '\0' x | dd of="$1" bs=1M iflag=fullblock conv=notrunc status=none
 }
 
-# shift_of A|B OFFSET: log2 of the size it is accounted with.
-shift_of() {
-	tell "$1" query "$2"
-	cut -d ' ' -f 4 <<< "$reply"
-}
-
 if grep -Eq '\[(force|deny)\]' /sys/kernel/mm/transparent_hugepage/shmem_enabled; then
 	skip "shmem_enabled decides for all tmpfs: $(cat /sys/kernel/mm/transparent_hugepage/shmem_enabled)"
 fi

@@ -5,7 +5,7 @@
 #	start A|B FILE LENGTH WRITE [closed]	$a_pid and $a_at, or $b_pid and $b_at: the process, and where it maps. By the
 #						command "${as[@]}", if any
 #	tell A|B COMMAND...; says TEXT A|B WANTED COMMAND...; stop A|B
-#	kind A|B OFFSET; becomes A|B OFFSET KIND; mapped_from PID ADDRESS; plus ADDRESS BYTES
+#	kind A|B OFFSET; shift_of A|B OFFSET; becomes A|B OFFSET KIND; mapped_from PID ADDRESS; plus ADDRESS BYTES
 #	no_references; nothing_held TEXT; fill FILE MIB
 #
 # shellcheck disable=SC2154	# what common.sh sets
@@ -66,6 +66,12 @@ stop() {
 kind() {
 	tell "$1" query "$2"
 	echo "${reply%% *}"
+}
+
+# shift_of A|B OFFSET: log2 of the size it is accounted with.
+shift_of() {
+	tell "$1" query "$2"
+	cut -d ' ' -f 4 <<< "$reply"
 }
 
 is_kind() {

@@ -11,11 +11,13 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "check/check.h"
 #include "fs_pool.h"
 #include "pmem/emu.h"
+#include "util/fault.h"
 
 #define BLOCK		4096ULL
 #define POOL		(64ULL << 20)
@@ -102,15 +104,25 @@ static void unmap(void)
 	ck_assert_int_eq(grant_delete(vma.grant), 0);
 }
 
-static unsigned int store(uint64_t index)
+static unsigned int touch(uint64_t index, unsigned int flags)
 {
 	unsigned int shift = pgmap_config(fs_dax(fs)->pgmap)->unit_shift;
 	struct dax_fault fault = {
 		.vma = &vma, .index = index, .start = 1ULL << 30, .address = (1ULL << 30) + (index << shift),
-		.end = 1ULL << 31, .flags = DAX_FAULT_SHARED | DAX_FAULT_WRITE,
+		.end = 1ULL << 31, .flags = DAX_FAULT_SHARED | flags,
 	};
 
 	return dax_handle_fault(&fault) & ~DAX_MAJOR;
+}
+
+static unsigned int store(uint64_t index)
+{
+	return touch(index, DAX_FAULT_WRITE);
+}
+
+static unsigned int load(uint64_t index)
+{
+	return touch(index, 0);
 }
 
 static void set_size(struct fs_file *f, uint64_t size)
@@ -295,6 +307,118 @@ START_TEST(a_store_finds_a_whole_unit_where_there_is_one)
 }
 END_TEST
 
+static uint64_t blocks_of(struct fs_file *f)
+{
+	struct stat st;
+
+	ck_assert_int_eq(fs_getattr(fs, fs_file_ino(f), &st, NULL), 0);
+	return (uint64_t)st.st_blocks / (BLOCK / 512);
+}
+
+/* Two files in pieces, of one unit of the pool. */
+static void interleave(struct fs_file *a, struct fs_file *b)
+{
+	for (uint64_t i = 0; i < 20; i++) {
+		write_at(a, i * BLOCK, BLOCK, (char)('a' + i));
+		write_at(b, i * 2 * BLOCK, BLOCK, (char)('A' + i));
+	}
+}
+
+static void expect_interleaved(struct fs_file *a, struct fs_file *b)
+{
+	for (uint64_t i = 0; i < 20; i++) {
+		ck_assert(holds(a, i * BLOCK, BLOCK, (char)('a' + i)));
+		ck_assert(holds(b, i * 2 * BLOCK, BLOCK, (char)('A' + i)));
+		if (i < 19)
+			ck_assert(holds(b, (i * 2 + 1) * BLOCK, BLOCK, 0));
+	}
+}
+
+START_TEST(files_that_share_a_unit_get_their_own)
+{
+	struct dax_entry_info info;
+	struct fs_file *a, *b;
+
+	make_pool(21, DAX_PIN_INODE);
+	a = create("a");
+	b = create("b");
+	interleave(a, b);
+	map(b);
+	ck_assert_uint_eq(load(0), DAX_NOPAGE);
+	ck_assert(dax_next_entry(vma.mapping, 0, &info));
+	ck_assert_int_eq(info.kind, DAX_REAL);
+	ck_assert_uint_eq(folio_refcount(pgmap_word(fs_dax(fs)->pgmap, info.unit)), 1);
+	ck_assert_uint_eq(blocks_of(b), 512);
+	ck_assert_uint_lt(blocks_of(a), 30);
+	expect_interleaved(a, b);
+	ck_assert_uint_eq(store(0), DAX_NOPAGE);
+	ck_assert_uint_eq(blocks_of(b), 512);
+	ck_assert_uint_eq(store(1), DAX_SIGBUS);
+	unmap();
+	expect_interleaved(a, b);
+	fs_close(a);
+	fs_close(b);
+	end_pool();
+	emu_close(region);
+}
+END_TEST
+
+/* Without room, or without memory, all is as it was. */
+START_TEST(where_there_is_no_unit_nothing_moves)
+{
+	struct fs_file *a, *b;
+
+	make_pool(21, DAX_PIN_INODE);
+	a = create("a");
+	b = create("b");
+	interleave(a, b);
+	map(b);
+	fault_arm_always(FAULT_BALLOC);
+	ck_assert_uint_eq(load(0), DAX_SIGBUS);
+	ck_assert_uint_eq(store(0), DAX_SIGBUS);
+	fault_disarm(FAULT_BALLOC);
+	expect_interleaved(a, b);
+	ck_assert_uint_lt(blocks_of(b), 30);
+	ck_assert_uint_eq(store(0), DAX_NOPAGE);
+	unmap();
+	expect_interleaved(a, b);
+	fs_close(a);
+	fs_close(b);
+	end_pool();
+	emu_close(region);
+}
+END_TEST
+
+/* What is stored behind the end of a file, in its last unit, is not there when the file grows. */
+START_TEST(the_last_unit_reads_as_zeros_behind_the_end)
+{
+	struct dax_entry_info info;
+	struct fs_file *f;
+
+	for (int how = 0; how < 3; how++) {
+		make_pool(21, DAX_PIN_INODE);
+		f = create("a");
+		write_at(f, 0, 100, 'a');
+		map(f);
+		ck_assert_uint_eq(store(0), DAX_NOPAGE);
+		ck_assert(dax_next_entry(vma.mapping, 0, &info));
+		memset((char *)region_at(region, info.unit << 21) + 100, 'z', (2 << 20) - 100);
+		if (how == 0)
+			set_size(f, 1 << 20);
+		else if (how == 1)
+			write_at(f, (1 << 20) - 1, 1, 0);
+		else
+			ck_assert_int_eq(fs_fallocate(f, &user, 0, 0, 1 << 20), 0);
+		ck_assert(holds(f, 0, 100, 'a'));
+		ck_assert(holds(f, 100, (1 << 20) - 100, 0));
+		unmap();
+		fs_close(f);
+		end_pool();
+		emu_close(region);
+	}
+}
+END_TEST
+
 /* ---- Mappers that tell less ------------------------------------------------------------------------------- */
 
 static bool is_dirty(uint64_t index)
@@ -365,6 +489,9 @@ int main(void)
 	tcase_add_test(tc, a_mount_that_is_refused_its_shared_memory_changes_nothing);
 	tcase_add_test(tc, a_pool_smaller_than_its_unit_can_be_mounted);
 	tcase_add_test(tc, a_store_finds_a_whole_unit_where_there_is_one);
+	tcase_add_test(tc, files_that_share_a_unit_get_their_own);
+	tcase_add_test(tc, where_there_is_no_unit_nothing_moves);
+	tcase_add_test(tc, the_last_unit_reads_as_zeros_behind_the_end);
 	tcase_add_test(tc, what_is_stored_unseen_stays_dirty_until_it_is_unmapped);
 	tcase_add_test(tc, what_is_abandoned_stays_referenced_until_the_grant_goes);
 	suite_add_tcase(s, tc);
