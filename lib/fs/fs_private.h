@@ -191,7 +191,7 @@ bool arbiter_idle(struct fs *fs);
 
 /*
  * grants_start - clients of an earlier mount that are still there keep what they map; *kept: how many. After
- * dax_adopt(). -EBUSY: there are some of which nothing is known.
+ * dax_adopt(). As long as there are some of which nothing is known the pool is read-only.
  * grants_stop - no operation is under way. grants_release - the handle goes. grants.c
  */
 int grants_start(struct fs *fs, const char *path, uint64_t *kept, struct err *err);

@@ -4,7 +4,8 @@
  * A grant belongs to the handle it was opened on, and ends when the kernel releases that: no process has the handle
  * open or maps through it any more. If somebody has the grant's byte of the pool locked even then, he may map the
  * pool still (a client that lost its guard page, or a mount that was cut off): the list of references survives until
- * the byte is free. So do lists of an earlier daemon whose bytes are locked.
+ * the byte is free. So do lists of an earlier daemon whose bytes are locked. As long as a byte is locked that has no
+ * list, nothing of the pool is changed.
  */
 #include "fs/grants_private.h"
 
@@ -345,17 +346,36 @@ static uint64_t adopt(struct fs *fs)
 	return kept;
 }
 
-/* A byte that is locked and has no list: nobody knows what its holder maps. */
-static int unknown_clients(struct fs *fs, struct err *err)
+/* A byte that is locked and has no list: nobody knows what its holder maps. Its number, or -ENOENT. */
+static int64_t unknown_client(struct fs *fs)
 {
 	int64_t number = region_client(fs->pool.region, 0);
 
-	for (; number >= 0; number = region_client(fs->pool.region, (uint64_t)number + 1))
-		if (!grant_find(fs->grants, (uint64_t)number))
-			return err_set_errno(err, -EBUSY, "%s: a process maps files of it (lock byte 2^62+%lld), and the record of "
-					     "which blocks is lost: it has to end first, or mount read-only",
-					     fs->direct->pool, (long long)number + 2);
-	return 0;
+	while (number >= 0 && grant_find(fs->grants, (uint64_t)number))
+		number = region_client(fs->pool.region, (uint64_t)number + 1);
+	return number;
+}
+
+/* What is not changed cannot be changed under anybody. */
+static void close_for_unknown(struct fs_grants *gs)
+{
+	int64_t number = unknown_client(gs->fs);
+
+	if (number < 0)
+		return;
+	gs->unknown = true;
+	gs->fs->pool.readonly = true;
+	log_warn("%s: a process maps files of it (lock byte 2^62+%lld), and the record of which blocks is lost: read-only "
+		 "until it ends", gs->pool, (long long)number + 2);
+}
+
+void look_at_unknown(struct fs_grants *gs)
+{
+	if (!gs->unknown || unknown_client(gs->fs) >= 0)
+		return;
+	gs->unknown = false;
+	gs->fs->pool.readonly = false;
+	log_info("%s: nobody maps unknown blocks of it any more: it can be changed again", gs->pool);
 }
 
 int grants_start(struct fs *fs, const char *path, uint64_t *kept, struct err *err)
@@ -381,9 +401,7 @@ int grants_start(struct fs *fs, const char *path, uint64_t *kept, struct err *er
 		return 0;
 	pages_clean(fs);
 	*kept = adopt(fs);
-	rc = unknown_clients(fs, err);
-	if (rc)
-		return rc;
+	close_for_unknown(gs);
 	rc = revoke_start(gs);
 	return rc ? err_set_errno(err, rc, "%s: thread for revocations", path) : 0;
 }

@@ -73,6 +73,7 @@ struct fs_grants {
 	bool			 stop;
 	pthread_t		 thread;	/* reads what clients answer */
 	bool			 running;
+	bool			 unknown;	/* somebody maps who knows what: the pool is read-only. The thread's */
 	_Atomic unsigned int	 storing;	/* areas for stores */
 	pthread_mutex_t		 uncache_lock;	/* one at a time */
 	struct fs_grants_hooks	 hooks;		/* zero: nobody serves */
@@ -98,6 +99,9 @@ void grant_put(struct fs_grant *g);
 /* grant_lock - grant_get(), and fault_lock, which whoever has it keeps while he waits for clients. grant_finish - both; `rc`. */
 int grant_lock(struct fs *fs, const struct direct_name *name, bool nowait, struct fs_grant **out);
 int grant_finish(struct fs_grant *g, int rc);
+
+/* look_at_unknown - is the pool to be changed again? */
+void look_at_unknown(struct fs_grants *gs);
 
 /* ---- grants_map.c ------------------------------------------------------------------------------------------ */
 

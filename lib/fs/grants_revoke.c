@@ -308,11 +308,12 @@ static void *revoke_thread(void *arg)
 	while (!gs->stop) {
 		read_all(gs);
 		look_at_survivors(gs);
+		look_at_unknown(gs);
 		if (gs->stop)
 			break;
 		if (!list_empty(&gs->due))
 			sleep_for(gs, ANSWER_US);
-		else if (!list_empty(&gs->left))
+		else if (!list_empty(&gs->left) || gs->unknown)
 			sleep_for(gs, SURVIVOR_MS * 1000);
 		else
 			pthread_cond_wait(&gs->work, &gs->lock);

@@ -26,7 +26,7 @@ struct pool {
 	struct ialloc	*ialloc;
 	struct icache	*icache;
 	uint64_t	 mount;		/* mount sequence of this mount */
-	bool		 readonly;
+	_Atomic bool	 readonly;	/* from true to false while it is mounted: fs/grants.c. Never back */
 	_Atomic int	 failed;	/* what made it unwritable, negative errno; 0 while well */
 
 	/*

@@ -75,7 +75,7 @@ static int session_opts(const struct daemon *d, char **list)
 		rc = add_opt(list, "fsname", o->pool);
 	if (!rc && !o->subtype)
 		rc = add_opt(list, "subtype", "inodax");
-	if (!rc && fs_pool(d->fs)->readonly)
+	if (!rc && fs_options(d->fs)->readonly)
 		rc = add_opt(list, "ro", NULL);
 	if (!rc && (o->allow_other || (root && !o->allow_root)))
 		rc = add_opt(list, "allow_other", NULL);

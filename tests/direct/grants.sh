@@ -127,9 +127,20 @@ start_holder "$mnt/f" 8
 kill_daemon
 rm -r "$dir/shm"
 expect_error 'a process still maps files of this pool' "$mkfs" --force "$pool"
-expect_error 'a process maps files of it .* the record of which blocks is lost' "$inodax" -f -o "shm=$dir/shm" "$pool" "$mnt"
-end_holder
 mount_pool
+grep -q 'a process maps files of it .* the record of which blocks is lost: read-only until it ends' "$log" ||
+	fail "the daemon says nothing of a client that it knows nothing of"
+expect_error 'Read-only file system' truncate -s 0 "$mnt/f"
+expect_error 'Read-only file system' touch "$mnt/new"
+expect_error 'Read-only file system' dd if=/dev/zero of="$mnt/f" bs=4096 count=1 conv=notrunc status=none
+same "size of its file" "$(stat -c %s "$mnt/f")" $((8 << 20))
+cmp -n 4096 "$mnt/f" "$mnt/f" || fail "its file cannot be read"
+unmount_pool
+mount_pool
+end_holder
+can_change() { touch "$mnt/new" 2> "$dir/err"; }
+until_true 10 can_change || fail "the pool is read-only when the client has ended: $(cat "$dir/err")"
+rm "$mnt/f" "$mnt/new"
 finish
 
 step "messages by chance"
