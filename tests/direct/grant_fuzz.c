@@ -35,17 +35,24 @@ union message {
 	struct direct_map	map;
 	struct direct_fault	fault;
 	struct direct_unmap	unmap;
+	struct direct_pin	pin;
+	struct direct_unpin	unpin;
 	unsigned char		bytes[16384];
 };
 
 static const unsigned long requests[] = {
-	DIRECT_IOC_OPEN, DIRECT_IOC_START, DIRECT_IOC_MAP, DIRECT_IOC_FAULT, DIRECT_IOC_UNMAP,
+	DIRECT_IOC_OPEN, DIRECT_IOC_START, DIRECT_IOC_MAP, DIRECT_IOC_FAULT, DIRECT_IOC_UNMAP, DIRECT_IOC_PIN,
+	DIRECT_IOC_UNPIN,
 };
+
+static const char *const request_names[] = { "open", "start", "map", "fault", "unmap", "pin", "unpin" };
+
+#define REQUESTS	(sizeof(requests) / sizeof(requests[0]))
 
 static struct raw client[CLIENTS];
 static bool live[CLIENTS];
 static const char *dir;
-static uint64_t state, counts[16];
+static uint64_t state, counts[2 * REQUESTS];
 
 static uint64_t rnd(uint64_t n)
 {
@@ -100,16 +107,23 @@ static void sensible(union message *m, unsigned long request, const struct raw *
 	} else if (request == DIRECT_IOC_MAP) {
 		m->map.offset = offset;
 		m->map.length = length;
-		m->map.flags = rnd(2);
+		m->map.flags = (uint32_t)rnd(4);
 	} else if (request == DIRECT_IOC_FAULT) {
 		m->fault.offset = offset;
 		m->fault.length = length;
 		m->fault.address = (1ULL << 40) + offset;
 		m->fault.area = (uint32_t)rnd(4);
+		m->fault.flags = (uint32_t)rnd(4);
 	} else if (request == DIRECT_IOC_UNMAP) {
 		m->unmap.offset = offset;
 		m->unmap.length = one_in(3) ? LENGTH : length;
 		m->unmap.area = (uint32_t)rnd(4);
+	} else if (request == DIRECT_IOC_PIN) {
+		m->pin.offset = offset;
+		m->pin.length = one_in(2) ? 4096 : length;
+		m->pin.flags = (uint32_t)rnd(2);
+	} else if (request == DIRECT_IOC_UNPIN) {
+		m->unpin.pin = (uint32_t)rnd(8);
 	}
 }
 
@@ -188,8 +202,7 @@ static void send_one(void)
 		client_end(n);
 		return;
 	}
-	which = (unsigned int)rnd(5);
-	request = requests[which];
+	request = requests[rnd(REQUESTS)];
 	if (one_in(8) && kept_request[slot]) {
 		m = kept[slot];
 		request = kept_request[slot];
@@ -204,11 +217,23 @@ static void send_one(void)
 	rc = raw_ioctl(&client[n], request, &m);
 	if (!rc && request == DIRECT_IOC_FAULT)
 		check_answer(&asked.fault, &m.fault, client[n].open.pool_bytes);
+	for (which = 0; requests[which] != request; which++)
+		;
 	counts[which * 2 + !rc]++;
 	answer_somehow(&client[n]);
 }
 
-/* Somebody else takes blocks away. */
+/* Every other block gets its turn first, so that the file is in pieces. */
+static void write_apart(int fd)
+{
+	static const char block[4096] = "apart";
+
+	for (unsigned int odd = 0; odd < 2; odd++)
+		for (off_t at = odd * 4096; at < (off_t)LENGTH; at += 8192)
+			must(pwrite(fd, block, sizeof(block), at), sizeof(block));
+}
+
+/* Somebody else takes blocks away, but those that are pinned (the mount option pin=busy). */
 static void disturb(void)
 {
 	unsigned int n = (unsigned int)rnd(CLIENTS);
@@ -220,11 +245,14 @@ static void disturb(void)
 	fd = open(file, O_RDWR);
 	if (fd < 0)
 		raw_die("%s: %s", file, strerror(errno));
-	if (one_in(3))
-		must(ftruncate(fd, (off_t)rnd(LENGTH)), 0);
+	if (one_in(20))
+		write_apart(fd);
+	else if (one_in(3))
+		check(!ftruncate(fd, (off_t)rnd(LENGTH)) || errno == EBUSY);
 	else
-		must(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at, 1 + (off_t)rnd(LENGTH)), 0);
-	must(ftruncate(fd, LENGTH), 0);
+		check(!fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at, 1 + (off_t)rnd(LENGTH)) ||
+		      errno == EBUSY);
+	check(!ftruncate(fd, LENGTH) || errno == EBUSY);
 	close(fd);
 }
 
@@ -358,9 +386,13 @@ static int messages_by_chance(uint64_t messages)
 			disturb();
 	}
 	end_all();
-	printf("%lu messages; refused and accepted: open %lu %lu, start %lu %lu, map %lu %lu, ", messages, counts[0],
-	       counts[1], counts[2], counts[3], counts[4], counts[5]);
-	printf("fault %lu %lu, unmap %lu %lu\n", counts[6], counts[7], counts[8], counts[9]);
+	printf("%lu messages; refused and accepted:", messages);
+	for (unsigned int i = 0; i < REQUESTS; i++)
+		printf("%s %s %lu %lu", i ? "," : "", request_names[i], counts[2 * i], counts[2 * i + 1]);
+	putchar('\n');
+	/* Some are the right ones, at the right moment. */
+	for (unsigned int i = 2; i < REQUESTS; i++)
+		check(counts[2 * i] && counts[2 * i + 1]);
 	return 0;
 }
 

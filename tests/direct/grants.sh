@@ -145,7 +145,7 @@ finish
 
 step "messages by chance"
 make_pool 256
-mount_pool mapper_timeout=2
+mount_pool mapper_timeout=2,pin=busy
 mkdir "$mnt/f"
 start_holder "$mnt/g" 8
 held=$(counted refcount mapcount)
@@ -161,7 +161,7 @@ step "garbage over all that clients share with the daemon"
 make_pool 256
 chgrp 65534 "$pool"
 chmod 660 "$pool"
-mount_pool mapper_timeout=2,allow_other
+mount_pool mapper_timeout=2,pin=busy,allow_other
 mkdir -m 777 "$mnt/f"
 # Others may not look into the build directory, nor into that of the sources.
 cp "$fuzz" "$dir/fuzz"
