@@ -10,8 +10,8 @@
  * together (DIRECT_DENSE). That is mapped, perhaps by others: the layout is broken, as before anything that takes blocks
  * away.
  *
- * The new blocks are filled and durable before the one record that has the file change over to them; the old ones go
- * the way of all freed blocks, which is through limbo for who did not answer.
+ * The new blocks are filled and durable before the one record that has the file change over to them. Blocks that
+ * somebody still refers to, who did not answer, stay.
  */
 #include "fs/fs_private.h"
 
@@ -41,6 +41,27 @@ static int copy_to(struct inode *ip, uint64_t pos, uint64_t len, uint64_t to)
 	return 0;
 }
 
+/*
+ * Nobody refers to the blocks of [pos, pos + len). A mapper that was told to give them up and did not answer may store to
+ * them still, when it goes on: what it stores has to be in the file.
+ */
+static bool is_idle(struct inode *ip, uint64_t pos, uint64_t len)
+{
+	struct pgmap *pg = fs_of(ip)->dax.pgmap;
+	unsigned int shift = pgmap_config(pg)->unit_shift;
+	uint64_t end = pos + len;
+	struct iomap map;
+
+	for (; pos < end; pos = map.offset + map.length) {
+		if (iomap_read(ip, pos, end - pos, &map))
+			return false;
+		for (uint64_t at = map.addr; map.type != IOMAP_HOLE && at < map.addr + map.length; at += BLOCK_SIZE)
+			if (at >> shift < pgmap_units(pg) && !pgmap_idle(pg, at >> shift))
+				return false;
+	}
+	return true;
+}
+
 /* In a transaction with the inode joined, which nothing was changed in. */
 static int move(struct tx *tx, struct inode *ip, uint64_t pos, uint64_t len)
 {
@@ -61,7 +82,7 @@ static int move(struct tx *tx, struct inode *ip, uint64_t pos, uint64_t len)
 int inode_promote(struct inode *ip, uint64_t pos, uint64_t len)
 {
 	struct tx tx;
-	int rc = tx_begin(&tx, ip->pool, 0);
+	int rc = is_idle(ip, pos, len) ? tx_begin(&tx, ip->pool, 0) : -EAGAIN;
 
 	if (rc)
 		return rc;
@@ -125,7 +146,7 @@ static int together(struct inode *ip, uint64_t pos)
 	if (in_pieces(ip, pos))
 		rc = inode_promote(ip, pos, DENSE_BYTES);
 	layout_end(ip);
-	return rc == -ENOSPC ? 0 : rc;
+	return rc == -ENOSPC || rc == -EAGAIN ? 0 : rc;
 }
 
 int inode_make_dense(struct inode *ip, uint64_t pos, uint64_t end, bool nowait)

@@ -89,6 +89,24 @@ says "as the other has it" B 67 load $((5 * mib))
 stop A
 stop B
 
+step "what a stopped client may store to does not move"
+rm "$mnt/f" "$mnt/g"
+nothing_held "the files are gone"
+pieces 6000
+start B "$mnt/f" $((4000 * 4096)) 1
+kill -STOP "$b_pid"
+start A "$mnt/f" $((6000 * 4096)) 1
+says "what it has" A 48 load $((3 * mib))
+kill -CONT "$b_pid"
+for ((at = 0; at < 4000; at += 40)); do
+	says "a store" B stored store $((at * 4096)) $((at % 200))
+done
+for ((at = 0; at < 4000; at += 40)); do
+	says "as the other has it" A $((at % 200)) load $((at * 4096))
+done
+stop A
+stop B
+
 step "accounts"
 nothing_held "the end"
 rm "$mnt/f" "$mnt/g"

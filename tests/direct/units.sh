@@ -94,6 +94,24 @@ stop A
 same "references" "$(counted refcount)" 0
 small_files
 
+step "what somebody may store to still does not move"
+start B "$mnt/7" "$unit" 1
+direct B 0
+says "a store" B stored store 20000 71
+kill -STOP "$b_pid"
+fallocate -p -o 4096 -l 4096 "$mnt/7"
+start A "$mnt/7" "$unit" 1
+[ "$(kind A 0)" != direct ] || fail "a unit that a stopped client maps in part was moved"
+says "what it stored" A 71 load 20000
+kill -CONT "$b_pid"
+says "a store" B stored store 20001 72
+direct A 0
+direct B 0
+says "as the other has it" A 72 load 20001
+says "the hole" B 0 load 4096
+stop A
+stop B
+
 step "a file in pieces"
 for ((i = 0; i < 6; i++)); do
 	head -c $((700 * 1024)) /dev/zero | tr '\0' x >> "$mnt/p"
