@@ -73,7 +73,8 @@ stage_tsan() {
 	build CC=gcc --enable-tsan CFLAGS='-g -O1' &&
 		"${fixed[@]}" make -j"$jobs" check VERBOSE=1 TESTS="$(unit_tests) tests/fuse/basic.sh \
 			tests/direct/grants.sh tests/direct/holes.sh tests/direct/lifetime.sh tests/direct/map.sh \
-			tests/direct/parked.sh tests/direct/pins.sh tests/fuse/append.sh tests/fuse/fio_verify.sh \
+			tests/direct/parked.sh tests/direct/pins.sh tests/direct/quarantine.sh tests/direct/units.sh \
+			tests/fuse/append.sh tests/fuse/fio_verify.sh \
 			tests/fuse/kill9.sh tests/fuse/model.sh tests/fuse/syscalls.sh"
 }
 

@@ -162,9 +162,9 @@ int fs_tmpfile(struct fs *fs, const struct fs_cred *cred, uint64_t parent, mode_
 	       struct fs_file **out, struct stat *st, uint64_t *generation);
 
 /*
- * fs_read_begin - pin the bytes of a range for reading without a copy: up to *count iovecs, pointing into the pool
- * or, for holes, into a page of zeros. Shared inode lock is held until fs_read_end(). Returns bytes (short at
- * EOF). Updates atime.
+ * fs_read_begin - pin the bytes of a range for reading without a copy: up to *count iovecs, pointing into the pool or,
+ * for holes, into a page of zeros. Shared inode lock is held until fs_read_end(). Returns bytes (short at EOF). Updates
+ * atime.
  */
 ssize_t fs_read_begin(struct fs_file *f, uint64_t off, size_t len, struct iovec *iov, int *count);
 void fs_read_end(struct fs_file *f);
@@ -173,10 +173,9 @@ void fs_read_end(struct fs_file *f);
 ssize_t fs_read(struct fs_file *f, void *buf, uint64_t off, size_t len);
 
 /*
- * fs_write - at `off`. Returns the bytes written (short on ENOSPC after some). The data is
- * durable on return; times may be durable later (fs_fsync, fs_close of a writer, or any later change). Takes
- * security.capability away, and setuid and setgid unless cred->cap_fsetid. The whole is not one transaction, each
- * allocated run is.
+ * fs_write - at `off`. Returns the bytes written (short on ENOSPC after some). The data is durable on return; times may
+ * be durable later (fs_fsync, fs_close of a writer, or any later change). Takes security.capability away, and setuid and
+ * setgid unless cred->cap_fsetid. The whole is not one transaction, each allocated run is.
  */
 #define FS_WRITE_BACK	(1U << 0)	/* what a mapping stored, from the page cache: takes no privileges away */
 ssize_t fs_write(struct fs_file *f, const struct fs_cred *cred, const void *buf, uint64_t off, size_t len,

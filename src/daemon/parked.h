@@ -41,8 +41,8 @@ struct parked {
 };
 
 /*
- * A request, with what it brought; the first member of a structure with the arguments of its kind. Copied bytewise, so
- * it points to nothing but `data`.
+ * A request, with what it brought; the first member of a structure with the arguments of its kind. It is copied bytewise
+ * to outlive who made it, and `data` with it: other pointers, if any, are to what lasts as long as the request.
  */
 struct call {
 	/* Answers it, true; or finds that it would have to wait, which `may_wait` does not allow: false. */
