@@ -136,6 +136,50 @@ static int detach_all(uintptr_t from, uintptr_t to, const char *reason)
 	return rc;
 }
 
+/* ---- Taking a call apart ----------------------------------------------------------------------------------- */
+
+/*
+ * What a call does with the parts of its range. direct: with [from, to), of a direct map that it uses, and does not
+ * after; 0 or a negative errno. Or DETACH, and uses it still: that is for the kernel's own mapping. plain: the kernel's
+ * call, for that and for what lies between direct maps. Both are told `how`.
+ */
+struct parts {
+	int		(*direct)(const struct range *r, uintptr_t from, uintptr_t to, int how);
+	int		(*plain)(void *address, size_t length, int how);
+	int		how;
+	const char	*reason;	/* of DETACH */
+};
+
+#define DETACH	1
+
+/* From the lowest address on, up to the first part that fails, as the kernel does. 0; or -1 and errno. */
+static int walk(void *address, size_t length, const struct parts *p)
+{
+	uintptr_t pos, to, from, end;
+	struct range r;
+	int rc;
+
+	if (!span(address, length, &pos, &to))
+		return p->plain(address, length, p->how);
+	for (; pos < to && table_next(pos, to, &r); pos = end) {
+		from = r.start > pos ? r.start : pos;
+		end = r.end < to ? r.end : to;
+		if (from > pos && p->plain(at(pos), from - pos, p->how)) {
+			table_put(&r);
+			return -1;
+		}
+		rc = p->direct(&r, from, end, p->how);
+		if (rc == DETACH) {
+			rc = detach(&r, p->reason);
+			if (!rc && p->plain(at(from), end - from, p->how))
+				return -1;
+		}
+		if (rc)
+			return fail(rc);
+	}
+	return pos < to ? p->plain(at(pos), to - pos, p->how) : 0;
+}
+
 /* ---- The calls --------------------------------------------------------------------------------------------- */
 
 EXPORT void *mmap(void *address, size_t length, int prot, int flags, int fd, off_t offset)
@@ -169,34 +213,27 @@ EXPORT void *mmap64(void *address, size_t length, int prot, int flags, int fd, o
 	return mmap(address, length, prot, flags, fd, offset);
 }
 
+static int unmap(const struct range *r, uintptr_t from, uintptr_t to, int unused)
+{
+	(void)unused;
+	if (r->start < from || r->end > to)
+		return DETACH;
+	if (table_take(r))
+		inodax_unmap(r->map);
+	return 0;
+}
+
+static int unmap_plain(void *address, size_t length, int unused)
+{
+	(void)unused;
+	return mm_munmap(address, length);
+}
+
 EXPORT int munmap(void *address, size_t length)
 {
-	uintptr_t pos, to;
-	struct range r;
-	int rc;
-
-	if (!span(address, length, &pos, &to))
-		return mm_munmap(address, length);
-	while (pos < to && table_next(pos, to, &r)) {
-		if (r.start > pos && mm_munmap(at(pos), r.start - pos)) {
-			table_put(&r);
-			return -1;
-		}
-		if (r.start < pos || r.end > to) {
-			rc = detach(&r, "a part of it is unmapped");
-			if (rc)
-				return fail(rc);
-			if (r.start > pos)
-				pos = r.start;
-			r.end = r.end < to ? r.end : to;
-			if (mm_munmap(at(pos), r.end - pos))
-				return -1;
-		} else if (table_take(&r)) {
-			inodax_unmap(r.map);
-		}
-		pos = r.end;
-	}
-	return pos < to ? mm_munmap(at(pos), to - pos) : 0;
+	return walk(address, length, &(struct parts){
+		.direct = unmap, .plain = unmap_plain, .reason = "a part of it is unmapped",
+	});
 }
 
 EXPORT void *mremap(void *address, size_t old_length, size_t length, int flags, ...)
@@ -222,30 +259,22 @@ EXPORT void *mremap(void *address, size_t old_length, size_t length, int flags, 
 	return mm_mremap(address, old_length, length, flags, target);
 }
 
-/* Rights that a map has already are no change; the kernel may be told so of its mappings. */
-static int before_mprotect(const void *address, size_t length, int prot)
+/* Rights that a map has already are no change. */
+static int protect(const struct range *r, uintptr_t from, uintptr_t to, int prot)
 {
-	uintptr_t pos, to;
-	struct range r;
-	int rc = 0;
-
-	if (!span(address, length, &pos, &to))
-		return 0;
-	while (!rc && pos < to && table_next(pos, to, &r)) {
-		pos = r.end;
-		if (prot == r.prot)
-			table_put(&r);
-		else
-			rc = detach(&r, "mprotect()");
-	}
-	return rc;
+	(void)from;
+	(void)to;
+	if (prot != r->prot)
+		return DETACH;
+	table_put(r);
+	return 0;
 }
 
 EXPORT int mprotect(void *address, size_t length, int prot)
 {
-	int rc = before_mprotect(address, length, prot);
-
-	return rc ? fail(rc) : mm_mprotect(address, length, prot);
+	return walk(address, length, &(struct parts){
+		.direct = protect, .plain = mm_mprotect, .how = prot, .reason = "mprotect()",
+	});
 }
 
 EXPORT int pkey_mprotect(void *address, size_t length, int prot, int key)
@@ -279,62 +308,32 @@ static int advise(const struct range *r, uintptr_t from, uintptr_t to, int advic
 
 	if (advice == MADV_POPULATE_READ || advice == MADV_POPULATE_WRITE)
 		rc = mm_madvise(at(from), to - from, advice) ? -errno : 0;
-	else if (!is_hint(advice)) {
-		rc = detach(r, "madvise()");
-		return rc || !mm_madvise(at(from), to - from, advice) ? rc : -errno;
-	}
+	else if (!is_hint(advice))
+		return DETACH;
 	table_put(r);
 	return rc;
 }
 
 EXPORT int madvise(void *address, size_t length, int advice)
 {
-	uintptr_t pos, to, end;
-	struct range r;
-	int rc;
+	return walk(address, length, &(struct parts){
+		.direct = advise, .plain = mm_madvise, .how = advice, .reason = "madvise()",
+	});
+}
 
-	if (!span(address, length, &pos, &to))
-		return mm_madvise(address, length, advice);
-	while (pos < to && table_next(pos, to, &r)) {
-		if (r.start > pos && mm_madvise(at(pos), r.start - pos, advice)) {
-			table_put(&r);
-			return -1;
-		}
-		if (r.start > pos)
-			pos = r.start;
-		end = r.end < to ? r.end : to;
-		rc = advise(&r, pos, end, advice);
-		if (rc)
-			return fail(rc);
-		pos = end;
-	}
-	return pos < to ? mm_madvise(at(pos), to - pos, advice) : 0;
+static int sync_to(const struct range *r, uintptr_t from, uintptr_t to, int flags)
+{
+	int rc = flags & MS_SYNC ? inodax_sync(r->map, from - r->start, 0) : 0;
+
+	(void)to;
+	table_put(r);
+	return rc;
 }
 
 EXPORT int msync(void *address, size_t length, int flags)
 {
-	uintptr_t pos, to, end;
-	struct range r;
-	int rc;
-
 	/* Of no bytes: whether the kernel takes the flags. */
 	if (mm_msync(address, 0, flags))
 		return -1;
-	if (!span(address, length, &pos, &to))
-		return mm_msync(address, length, flags);
-	while (pos < to && table_next(pos, to, &r)) {
-		if (r.start > pos && mm_msync(at(pos), r.start - pos, flags)) {
-			table_put(&r);
-			return -1;
-		}
-		if (r.start > pos)
-			pos = r.start;
-		end = r.end < to ? r.end : to;
-		rc = flags & MS_SYNC ? inodax_sync(r.map, pos - r.start, 0) : 0;
-		table_put(&r);
-		if (rc)
-			return fail(rc);
-		pos = end;
-	}
-	return pos < to ? mm_msync(at(pos), to - pos, flags) : 0;
+	return walk(address, length, &(struct parts){ .direct = sync_to, .plain = mm_msync, .how = flags });
 }
