@@ -103,4 +103,11 @@ void add_lines_of_fio(struct map_line *lines, unsigned int *n);
 void add_lines_of_mappings(const struct stage *s, struct map_line *lines, unsigned int *n);
 void add_lines_of_revocation(struct map_line *lines, unsigned int *n);
 
+/*
+ * add_lines_of_sizes - lines like that one, for each size of an access (amount) one that loads and one that stores
+ * (store); `load` and `store` say so at the beginning of their names.
+ */
+void add_lines_of_sizes(const struct map_line *like, const char *load, const char *store, struct map_line *lines,
+			unsigned int *n);
+
 #endif

@@ -190,17 +190,10 @@ static void end_fio(struct stage *s, const struct map_line *l)
 
 void add_lines_of_fio(struct map_line *lines, unsigned int *n)
 {
-	static const struct { unsigned int bytes; const char *name; } sizes[] = { { 4096, "4 KiB" }, { 64, "64 B" } };
+	static const struct map_line like = {
+		.beside = "tmpfs", .counts = "direct", .none = "; fio under inodax-run used the page cache",
+		.begin = begin_fio, .run = run_fio, .end = end_fio, .pairs = 2, .even = true,
+	};
 
-	for (unsigned int i = 0; i < 4; i++) {
-		struct map_line *l = &lines[(*n)++];
-
-		*l = (struct map_line){
-			.beside = "tmpfs", .counts = "direct", .none = "; fio under inodax-run used the page cache",
-			.begin = begin_fio, .run = run_fio, .end = end_fio, .pairs = 2,
-			.amount = sizes[i / 2].bytes, .store = i % 2, .even = true,
-		};
-		snprintf(l->name, sizeof(l->name), "fio mmap %s %s random", l->store ? "write" : "read",
-			 sizes[i / 2].name);
-	}
+	add_lines_of_sizes(&like, "fio mmap read", "fio mmap write", lines, n);
 }

@@ -163,19 +163,28 @@ static int run_accesses(struct stage *s, const struct map_line *l, enum side sid
 	return 0;
 }
 
-void add_lines_of_accesses(struct map_line *lines, unsigned int *n)
+void add_lines_of_sizes(const struct map_line *like, const char *load, const char *store, struct map_line *lines,
+			unsigned int *n)
 {
 	static const struct { unsigned int bytes; const char *name; } sizes[] = { { 4096, "4 KiB" }, { 64, "64 B" } };
 
 	for (unsigned int i = 0; i < 4; i++) {
 		struct map_line *l = &lines[(*n)++];
 
-		*l = (struct map_line){
-			.beside = "tmpfs", .begin = begin_accesses, .run = run_accesses, .end = end_mapped, .pairs = 40,
-			.amount = sizes[i / 2].bytes, .store = i % 2, .even = true,
-		};
-		snprintf(l->name, sizeof(l->name), "%s %s random", l->store ? "store" : "load", sizes[i / 2].name);
+		*l = *like;
+		l->amount = sizes[i / 2].bytes;
+		l->store = i % 2;
+		snprintf(l->name, sizeof(l->name), "%s %s random", l->store ? store : load, sizes[i / 2].name);
 	}
+}
+
+void add_lines_of_accesses(struct map_line *lines, unsigned int *n)
+{
+	static const struct map_line like = {
+		.beside = "tmpfs", .begin = begin_accesses, .run = run_accesses, .end = end_mapped, .pairs = 40, .even = true,
+	};
+
+	add_lines_of_sizes(&like, "load", "store", lines, n);
 }
 
 /* ---- Faults ----------------------------------------------------------------------------------------------- */
