@@ -16,6 +16,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "util/command.h"
+
 #define FIO_FILE_MAX	(128U << 20)	/* what the ramp time is enough to touch all of */
 
 /* ---- Where the programs are ------------------------------------------------------------------------------- */
@@ -25,20 +27,6 @@ static bool found_in(const char *dir, size_t length, const char *name, char *out
 	int n = snprintf(out, size, "%.*s/%s", (int)length, dir, name);
 
 	return n > 0 && (size_t)n < size && access(out, X_OK) == 0;
-}
-
-static bool found_in_path(const char *name, char *out, size_t size)
-{
-	const char *at = getenv("PATH");
-
-	while (at && *at) {
-		size_t length = strcspn(at, ":");
-
-		if (length && found_in(at, length, name, out, size))
-			return true;
-		at += length + (at[length] == ':');
-	}
-	return false;
 }
 
 /* In the directory that was given, or beside this program; else in PATH. */
@@ -55,7 +43,7 @@ static bool find_run(const struct stage *s, char *out, size_t size)
 		if (found_in(self, (size_t)(strrchr(self, '/') - self), "inodax-run", out, size))
 			return true;
 	}
-	return found_in_path("inodax-run", out, size);
+	return command_find("inodax-run", out, size);
 }
 
 static void path_of(const struct stage *s, enum side side, char *path, size_t size)
@@ -74,7 +62,7 @@ static int begin_fio(struct stage *s, const struct map_line *l)
 	int fd = 0;
 
 	(void)l;
-	if (!found_in_path("fio", fio, sizeof(fio)))
+	if (!command_find("fio", fio, sizeof(fio)))
 		snprintf(s->skipped, sizeof(s->skipped), "no fio in PATH");
 	else if (!find_run(s, s->run, sizeof(s->run)))
 		snprintf(s->skipped, sizeof(s->skipped), "no inodax-run %s",

@@ -3,28 +3,12 @@
 #include <elf.h>
 #include <fcntl.h>
 #include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
-/* The file that is run, in `path`; false: there is none. */
-static bool find(const char *command, char *path, size_t size)
-{
-	const char *dirs = getenv("PATH");
-	char *copy, *dir, *rest;
-	bool found = false;
-
-	if (strchr(command, '/'))
-		return snprintf(path, size, "%s", command) < (int)size;
-	copy = strdup(dirs ? dirs : "/bin:/usr/bin");
-	for (rest = copy; !found && rest && (dir = strsep(&rest, ":")) != NULL;)
-		found = snprintf(path, size, "%s/%s", *dir ? dir : ".", command) < (int)size && access(path, X_OK) == 0;
-	free(copy);
-	return found;
-}
+#include "util/command.h"
 
 /* An executable of this machine's word size without an interpreter. */
 static bool is_static(int fd)
@@ -64,7 +48,7 @@ enum program_kind program_kind(const char *command)
 	char path[4096];
 	int fd;
 
-	if (!find(command, path, sizeof(path)))
+	if (!command_find(command, path, sizeof(path)))
 		return PROGRAM_OTHER;
 	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	if (fd < 0)
