@@ -19,6 +19,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "util/size.h"
+
 #define LINES_MAX	32
 #define PAIRS_MAX	400U		/* of a line in all rounds */
 #define POOL_SPARE_MIB	256U		/* of the pool, for all but the large file; and an eighth */
@@ -316,19 +318,17 @@ static int usage(FILE *to)
 	return to == stderr ? 2 : 0;
 }
 
-/* Bytes, with a suffix k, m, g or t; a multiple of BENCH_HUGE. 0: not that. */
+/* Bytes; a multiple of BENCH_HUGE. 0: not that. */
 static uint64_t size_of(const char *text)
 {
-	static const char suffixes[] = "kmgt";
-	char *end;
-	unsigned long long n = strtoull(text, &end, 10);
-	const char *suffix = *end ? strchr(suffixes, *end | ('a' ^ 'A')) : NULL;
-	unsigned int shift = suffix ? 10 * (unsigned int)(suffix - suffixes + 1) : 0;
+	struct err err;
+	uint64_t n;
 
-	if (*text < '0' || *text > '9' || (*end && (!suffix || end[1])) || n > (SIZE_MAX_MIB << 20) >> shift)
+	if (size_parse(text, "--size", &n, &err)) {
+		fprintf(stderr, "inodax-bench: %s\n", err.text);
 		return 0;
-	n <<= shift;
-	return n < SIZE_MIN || n % BENCH_HUGE ? 0 : n;
+	}
+	return n < SIZE_MIN || n > SIZE_MAX_MIB << 20 || n % BENCH_HUGE ? 0 : n;
 }
 
 static unsigned int rounds_of(const char *text)

@@ -22,9 +22,9 @@
 #include "fs/fs.h"
 #include "meta/super.h"
 #include "mkfs/probe.h"
-#include "mkfs/size.h"
 #include "pmem/region.h"
 #include "util/log.h"
+#include "util/size.h"
 
 struct mkfs {
 	const char	*path;

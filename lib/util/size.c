@@ -1,7 +1,7 @@
 /*
  * Sizes as people write them: see size.h.
  */
-#include "mkfs/size.h"
+#include "util/size.h"
 
 #include <ctype.h>
 #include <errno.h>

@@ -1,8 +1,8 @@
 /*
  * Sizes as people write them.
  */
-#ifndef MKFS_SIZE_H
-#define MKFS_SIZE_H
+#ifndef UTIL_SIZE_H
+#define UTIL_SIZE_H
 
 #include <stddef.h>
 #include <stdint.h>
