@@ -26,7 +26,8 @@ static void usage(FILE *to)
 	      to);
 }
 
-static int __attribute__((format(printf, 2, 3))) die(int status, const char *format, ...)
+/* One line on standard error. Returns the status. */
+static int __attribute__((format(printf, 2, 3))) complain(int status, const char *format, ...)
 {
 	va_list args;
 
@@ -61,10 +62,10 @@ static int preload(const char *path)
 	char *all;
 
 	if (strpbrk(path, " :"))
-		return die(125, "%s: LD_PRELOAD cannot name a file with a space or a colon in its path", path);
+		return complain(125, "%s: LD_PRELOAD cannot name a file with a space or a colon in its path", path);
 	if (asprintf(&all, "%s%s%s", path, others && *others ? ":" : "", others ? others : "") < 0 ||
 	    setenv("LD_PRELOAD", all, 1))
-		return die(125, "no memory for the environment");
+		return complain(125, "no memory for the environment");
 	free(all);
 	return 0;
 }
@@ -80,12 +81,13 @@ static int explain(const char *where)
 		char *cwd = getcwd(NULL, 0);
 
 		if (!cwd || asprintf(&full, "%s/%s", cwd, where) < 0)
-			rc = die(125, "--explain=%s: the working directory has no name: %s", where, strerror(errno));
+			rc = complain(125, "--explain=%s: the working directory has no name: %s", where,
+				      strerror(errno));
 		free(cwd);
 		where = full;
 	}
 	if (!rc && setenv("INODAX_EXPLAIN", where, 1))
-		rc = die(125, "no memory for the environment");
+		rc = complain(125, "no memory for the environment");
 	free(full);
 	return rc;
 }
@@ -95,11 +97,11 @@ static void warn(const char *command)
 {
 	switch (program_kind(command)) {
 	case PROGRAM_STATIC:
-		die(0, "%s: it is linked statically; its maps go through the page cache", command);
+		complain(0, "%s: it is linked statically; its maps go through the page cache", command);
 		break;
 	case PROGRAM_PRIVILEGED:
-		die(0, "%s: it runs with privileges of its own, and loads no library it is told to; "
-		       "its maps go through the page cache", command);
+		complain(0, "%s: it runs with privileges of its own, and loads no library it is told to; "
+			 "its maps go through the page cache", command);
 		break;
 	case PROGRAM_OTHER:
 		break;
@@ -133,14 +135,14 @@ int main(int argc, char **argv)
 		}
 	}
 	if (optind == argc)
-		return die(125, "a COMMAND is needed; inodax-run --help says more");
+		return complain(125, "a COMMAND is needed; inodax-run --help says more");
 	if (!library(path, sizeof(path)))
-		return die(125, "%s/" LIBRARY ": not there, or not to be read", PKGLIBDIR);
+		return complain(125, "%s/" LIBRARY ": not there, or not to be read", PKGLIBDIR);
 	rc = preload(path);
 	if (rc)
 		return rc;
 	warn(argv[optind]);
 	execvp(argv[optind], argv + optind);
 	rc = errno == ENOENT ? 127 : 126;
-	return die(rc, "%s: %s", argv[optind], strerror(errno));
+	return complain(rc, "%s: %s", argv[optind], strerror(errno));
 }
