@@ -28,7 +28,6 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -42,7 +41,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <inodax.h>
+#include "client_util.h"
 
 #define BLOCK		4096UL
 #define LENGTH		(64UL << 20)
@@ -51,39 +50,13 @@
 
 static int fd = -1;
 
-static void __attribute__((noreturn, format(printf, 1, 2))) fail(const char *fmt, ...)
-{
-	va_list args;
-
-	va_start(args, fmt);
-	fputs("hole_client: ", stderr);
-	vfprintf(stderr, fmt, args);
-	fputc('\n', stderr);
-	va_end(args);
-	exit(1);
-}
-
-static void check(int rc, const char *what)
-{
-	if (rc)
-		fail("%s: %s", what, strerror(rc < 0 ? -rc : errno));
-}
-
-static struct inodax_query query(struct inodax_map *m, size_t offset)
-{
-	struct inodax_query q = { .size = sizeof(q) };
-
-	check(inodax_query(m, offset, &q), "inodax_query");
-	return q;
-}
-
 /* All of it is a hole or direct; how many pieces. */
 static unsigned int pieces(struct inodax_map *m, size_t length)
 {
 	unsigned int n = 0;
 
 	for (size_t at = 0; at < length; n++) {
-		struct inodax_query q = query(m, at);
+		struct inodax_query q = query_at(m, at);
 
 		if (q.kind != INODAX_DIRECT && q.kind != INODAX_ZERO)
 			fail("offset %zu is of kind %u (%s)", at, q.kind, q.reason);
@@ -97,12 +70,10 @@ static struct inodax_map *map_hole(const char *path, size_t length)
 	struct inodax_map *m;
 	struct inodax_query q;
 
-	fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-	if (fd < 0)
-		fail("%s: %s", path, strerror(errno));
-	check(ftruncate(fd, (off_t)length), "ftruncate");
-	check(inodax_map(fd, 0, length, INODAX_MAP_WRITE, &m), "inodax_map");
-	q = query(m, 0);
+	fd = open_file(path, O_RDWR | O_CREAT | O_TRUNC);
+	must_do(ftruncate(fd, (off_t)length), "ftruncate");
+	must_do(inodax_map(fd, 0, length, INODAX_MAP_WRITE, &m), "inodax_map");
+	q = query_at(m, 0);
 	if (strstr(q.reason, "userfaultfd")) {
 		puts(q.reason);
 		exit(77);
@@ -121,7 +92,7 @@ static uint64_t blocks(void)
 {
 	struct stat st;
 
-	check(fstat(fd, &st), "fstat");
+	must_do(fstat(fd, &st), "fstat");
 	return (uint64_t)st.st_blocks * 512 / BLOCK;
 }
 
@@ -194,7 +165,7 @@ static int random_stores(const char *path, size_t length, size_t count)
 		fail("there are %u pieces of %llu blocks", pieces(m, length), (unsigned long long)distinct);
 	printf("blocks %llu\n", (unsigned long long)distinct);
 	getchar();
-	check(inodax_unmap(m), "inodax_unmap");
+	must_do(inodax_unmap(m), "inodax_unmap");
 	expect_blocks("after unmap", distinct);
 	free(where);
 	return 0;
@@ -224,7 +195,7 @@ static int system_calls(const char *path, const char *other)
 	    pread(in, bytes, BLOCK, 0) != (ssize_t)BLOCK || bytes[0] || memcmp(bytes, bytes + 1, BLOCK - 1))
 		fail("write() from a hole gives no zeros: %s", strerror(errno));
 	pieces(m, LENGTH);
-	check(inodax_unmap(m), "inodax_unmap");
+	must_do(inodax_unmap(m), "inodax_unmap");
 	puts("the kernel loads and stores");
 	return 0;
 }
@@ -257,14 +228,14 @@ static int threads(const char *path)
 	shared = map_hole(path, LENGTH);
 	pthread_barrier_init(&begin, NULL, THREADS);
 	for (size_t i = 0; i < THREADS; i++)
-		check(-pthread_create(&thread[i], NULL, stores, (void *)(uintptr_t)i), "pthread_create");
+		must_do(-pthread_create(&thread[i], NULL, stores, (void *)(uintptr_t)i), "pthread_create");
 	for (size_t i = 0; i < THREADS; i++)
 		pthread_join(thread[i], NULL);
 	for (size_t i = 0; i < SHARED * THREADS; i++)
 		expect_byte(shared, i / THREADS * 7 * BLOCK + i % THREADS, (uint8_t)(i / THREADS + i % THREADS));
 	expect_blocks("after all threads", SHARED);
 	pieces(shared, LENGTH);
-	check(inodax_unmap(shared), "inodax_unmap");
+	must_do(inodax_unmap(shared), "inodax_unmap");
 	puts("nothing is lost");
 	return 0;
 }
@@ -288,15 +259,15 @@ static int handler(const char *path)
 	struct itimerval often = { .it_interval = { .tv_usec = 500 }, .it_value = { .tv_usec = 500 } };
 
 	shared = map_hole(path, LENGTH);
-	check(sigaction(SIGALRM, &sa, NULL), "sigaction");
-	check(setitimer(ITIMER_REAL, &often, NULL), "setitimer");
+	must_do(sigaction(SIGALRM, &sa, NULL), "sigaction");
+	must_do(setitimer(ITIMER_REAL, &often, NULL), "setitimer");
 	while (atomic_load(&handled) < 500)
-		(void)query(shared, 0);
+		(void)query_at(shared, 0);
 	memset(&often, 0, sizeof(often));
-	check(setitimer(ITIMER_REAL, &often, NULL), "setitimer");
+	must_do(setitimer(ITIMER_REAL, &often, NULL), "setitimer");
 	for (unsigned int i = 0; i < atomic_load(&handled); i++)
 		expect_byte(shared, i * 3 * BLOCK, 1);
-	check(inodax_unmap(shared), "inodax_unmap");
+	must_do(inodax_unmap(shared), "inodax_unmap");
 	puts("handlers store");
 	return 0;
 }
@@ -317,7 +288,7 @@ static int run(const char *path)
 	n = pieces(m, LENGTH);
 	if (n > 64)
 		fail("%u pieces of a run", n);
-	check(inodax_unmap(m), "inodax_unmap");
+	must_do(inodax_unmap(m), "inodax_unmap");
 	puts("a run is stored");
 	return 0;
 }
@@ -339,10 +310,10 @@ static void child(struct inodax_map *m)
 {
 	expect_byte(m, 0, 1);
 	*at(m, 5 * BLOCK) = 2;		/* through the page cache: no call of the library before */
-	(void)query(m, 0);
+	(void)query_at(m, 0);
 	*at(m, 9 * BLOCK) = 3;
 	until_byte(m, 11 * BLOCK, 4);
-	check(inodax_unmap(m), "inodax_unmap");
+	must_do(inodax_unmap(m), "inodax_unmap");
 	_exit(0);
 }
 
@@ -365,7 +336,7 @@ static int fork_hole(const char *path)
 	if (waitpid(pid, &status, 0) != pid || status)
 		fail("the child ended with status %d", status);
 	expect_byte(m, 7 * BLOCK, 5);
-	check(inodax_unmap(m), "inodax_unmap");
+	must_do(inodax_unmap(m), "inodax_unmap");
 	puts("both have the hole");
 	return 0;
 }
@@ -386,11 +357,11 @@ static int closed(const char *path)
 	*at(m, 3UL << 21) = 18;
 	if (*at(m, 5UL << 21))
 		fail("a hole is not zero");
-	check(inodax_sync(m, 0, LENGTH), "inodax_sync");
+	must_do(inodax_sync(m, 0, LENGTH), "inodax_sync");
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0 || pread(fd, &byte, 1, 0) != 1 || byte != 17 || pread(fd, &byte, 1, 3L << 21) != 1 || byte != 18)
 		fail("a store is lost: %u", byte);
-	check(inodax_unmap(m), "inodax_unmap");
+	must_do(inodax_unmap(m), "inodax_unmap");
 	puts("nothing is lost");
 	return 0;
 }
@@ -425,11 +396,11 @@ static int unmap(const char *path)
 	struct inodax_map *m = map_hole(path, LENGTH);
 	pthread_t thread;
 
-	check(sigaction(SIGSEGV, &sa, NULL), "sigaction");
-	check(-pthread_create(&thread, NULL, store_on, inodax_map_address(m)), "pthread_create");
+	must_do(sigaction(SIGSEGV, &sa, NULL), "sigaction");
+	must_do(-pthread_create(&thread, NULL, store_on, inodax_map_address(m)), "pthread_create");
 	while (!atomic_load(&storing))
 		sched_yield();
-	check(inodax_unmap(m), "inodax_unmap");
+	must_do(inodax_unmap(m), "inodax_unmap");
 	pthread_join(thread, NULL);
 	puts("unmapped");
 	return 0;
@@ -443,8 +414,8 @@ static void __attribute__((noreturn)) storm(const char *path)
 	for (;;) {
 		for (size_t i = 0; i < LENGTH / BLOCK; i++)
 			*at(m, i * 37 % (LENGTH / BLOCK) * BLOCK) = 1;
-		check(ftruncate(fd, 0), "ftruncate");
-		check(ftruncate(fd, LENGTH), "ftruncate");
+		must_do(ftruncate(fd, 0), "ftruncate");
+		must_do(ftruncate(fd, LENGTH), "ftruncate");
 	}
 }
 

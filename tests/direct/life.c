@@ -9,7 +9,6 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,8 +19,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <inodax.h>
-
 #define PAGES_MAX	512U
 #define CHUNK		(64 * PAGE)
 #define NAP_US		200U
@@ -31,35 +28,6 @@ struct control *control;
 
 static const char *dir;
 static uint64_t state;
-
-/* ---- Failing ---------------------------------------------------------------------------------------------- */
-
-void fail(const char *fmt, ...)
-{
-	char line[512];
-	va_list args;
-
-	va_start(args, fmt);
-	vsnprintf(line, sizeof(line), fmt, args);
-	va_end(args);
-	dprintf(2, "life_client %d: %s\n", (int)getpid(), line);
-	_exit(1);
-}
-
-void must_do(int rc, const char *what)
-{
-	if (rc)
-		fail("%s: %s", what, strerror(rc < 0 && rc != -1 ? -rc : errno));
-}
-
-int open_file(const char *path, int flags)
-{
-	int fd = open(path, flags | O_CLOEXEC, 0644);
-
-	if (fd < 0)
-		fail("%s: %s", path, strerror(errno));
-	return fd;
-}
 
 uint64_t size_of(int fd)
 {
@@ -408,18 +376,10 @@ void store_some(unsigned int times)
 
 /* ---- What is there ---------------------------------------------------------------------------------------- */
 
-static struct inodax_query query(uint64_t at)
-{
-	struct inodax_query q = { .size = sizeof(q) };
-
-	must_do(inodax_query(map, at, &q), "inodax_query");
-	return q;
-}
-
 /* Says of whom a wrong word is. */
 static _Noreturn void wrong(uint64_t at, uint64_t value, const char *wanted)
 {
-	struct inodax_query q = query(at);
+	struct inodax_query q = query_at(map, at);
 
 	fail("word at %" PRIu64 " of %" PRIu64 " is %" PRIx64 ", has to be %s (%" PRIx64 ", the other's is %" PRIx64
 	     "); it is mapped as %u %s", at, control->length, value, wanted, word_of(control->owner, at),
@@ -458,8 +418,8 @@ void expect_nothing_foreign(void)
 void expect_direct(void)
 {
 	for (uint64_t at = 0; at < control->length; at += PAGE)
-		if (query(at).kind != INODAX_DIRECT)
-			fail("page at %" PRIu64 " is %u: %s", at, query(at).kind, query(at).reason);
+		if (query_at(map, at).kind != INODAX_DIRECT)
+			fail("page at %" PRIu64 " is %u: %s", at, query_at(map, at).kind, query_at(map, at).reason);
 }
 
 void until_direct(void)
@@ -467,7 +427,7 @@ void until_direct(void)
 	uint64_t waited = 0;
 
 	for (uint64_t at = 0; at < control->length; at += PAGE)
-		while (query(at).kind != INODAX_DIRECT)
+		while (query_at(map, at).kind != INODAX_DIRECT)
 			nap(&waited);
 }
 

@@ -2,7 +2,7 @@
  * What life_client.c is made of: clients with one map each, words that tell whose they are, files that take what is
  * free, and waiting for each other.
  *
- * Whatever is not as it has to be ends the process with a line that says what, and with it the round.
+ * Whatever is not as it has to be ends the process (client_util.h), and with it the round.
  */
 #ifndef DIRECT_LIFE_H
 #define DIRECT_LIFE_H
@@ -11,6 +11,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
+
+#include "client_util.h"
 
 #define PAGE		4096UL
 
@@ -36,9 +38,6 @@ extern struct control *control;
 #define OTHER_OWNER	(control->owner ^ (1ULL << 62))
 #define CHILD_OWNER	(control->owner ^ (1ULL << 61))
 
-_Noreturn void fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-void must_do(int rc, const char *what);
-int open_file(const char *path, int flags);
 uint64_t size_of(int fd);
 
 /* begin - once: directory and seed. rnd - below n. control_new - for one client; it becomes `control`. */

@@ -22,7 +22,6 @@
 #include <inttypes.h>
 #include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -34,37 +33,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <inodax.h>
+#include "client_util.h"
 
 #define LENGTH	(4UL << 20)
 #define STEP	4099UL		/* meets every page, at another offset */
-
-static void __attribute__((noreturn, format(printf, 1, 2))) fail(const char *fmt, ...)
-{
-	va_list args;
-
-	va_start(args, fmt);
-	fputs("map_client: ", stderr);
-	vfprintf(stderr, fmt, args);
-	fputc('\n', stderr);
-	va_end(args);
-	exit(1);
-}
-
-static void check(int rc, const char *what)
-{
-	if (rc)
-		fail("%s: %s", what, strerror(rc < 0 ? -rc : errno));
-}
-
-static int open_file(const char *path, int flags)
-{
-	int fd = open(path, flags | O_CLOEXEC, 0644);
-
-	if (fd < 0)
-		fail("%s: %s", path, strerror(errno));
-	return fd;
-}
 
 static const char *kind_name(uint32_t kind)
 {
@@ -73,18 +45,10 @@ static const char *kind_name(uint32_t kind)
 	return names[kind < sizeof(names) / sizeof(names[0]) ? kind : 0];
 }
 
-static struct inodax_query query(struct inodax_map *m, size_t offset)
-{
-	struct inodax_query q = { .size = sizeof(q) };
-
-	check(inodax_query(m, offset, &q), "inodax_query");
-	return q;
-}
-
 static void expect_kind(struct inodax_map *m, size_t length, uint32_t kind)
 {
 	for (size_t at = 0; at < length; ) {
-		struct inodax_query q = query(m, at);
+		struct inodax_query q = query_at(m, at);
 
 		if (q.kind != kind)
 			fail("offset %zu is %s (%s), has to be %s", at, kind_name(q.kind), q.reason, kind_name(kind));
@@ -115,17 +79,17 @@ static int basic(const char *path, bool direct)
 
 	if (!buffer)
 		fail("no memory");
-	check(ftruncate(fd, LENGTH), "ftruncate");
-	check(fallocate(fd, 0, 0, LENGTH), "fallocate");
-	check(inodax_map(fd, 0, LENGTH, INODAX_MAP_WRITE | (direct ? INODAX_MAP_REQUIRE : 0), &m), "inodax_map");
+	must_do(ftruncate(fd, LENGTH), "ftruncate");
+	must_do(fallocate(fd, 0, 0, LENGTH), "fallocate");
+	must_do(inodax_map(fd, 0, LENGTH, INODAX_MAP_WRITE | (direct ? INODAX_MAP_REQUIRE : 0), &m), "inodax_map");
 	at = inodax_map_address(m);
 	if (direct)
 		expect_kind(m, LENGTH, INODAX_DIRECT);
-	puts(kind_name(query(m, 0).kind));
+	puts(kind_name(query_at(m, 0).kind));
 
 	for (size_t i = 0; i < LENGTH; i += STEP)
 		at[i] = pattern(i, 1);
-	check(inodax_sync(m, 0, LENGTH), "inodax_sync");
+	must_do(inodax_sync(m, 0, LENGTH), "inodax_sync");
 	if (pread(fd, buffer, LENGTH, 0) != (ssize_t)LENGTH)
 		fail("pread: %s", strerror(errno));
 	expect_pattern(buffer, 1, "read() after stores");
@@ -139,7 +103,7 @@ static int basic(const char *path, bool direct)
 	puts("loads see write()");
 	if (direct)
 		expect_kind(m, LENGTH, INODAX_DIRECT);
-	check(inodax_unmap(m), "inodax_unmap");
+	must_do(inodax_unmap(m), "inodax_unmap");
 	close(fd);
 	free(buffer);
 	puts("unmapped");
@@ -154,10 +118,10 @@ static void until_direct(struct inodax_map *m, const char *who)
 	struct timespec pause = { .tv_nsec = 10000000 };
 	int i;
 
-	for (i = 0; i < 2000 && query(m, 0).kind != INODAX_DIRECT; i++)
+	for (i = 0; i < 2000 && query_at(m, 0).kind != INODAX_DIRECT; i++)
 		nanosleep(&pause, NULL);
 	if (i == 2000)
-		fail("%s: not direct 20 s after the fork: %s", who, query(m, 0).reason);
+		fail("%s: not direct 20 s after the fork: %s", who, query_at(m, 0).reason);
 }
 
 static void fork_child(struct inodax_map *m, volatile uint8_t *at)
@@ -169,7 +133,7 @@ static void fork_child(struct inodax_map *m, volatile uint8_t *at)
 	if (at[1] != 17)
 		fail("the child lost what it stored");
 	at[2] = 18;
-	check(inodax_unmap(m), "inodax_unmap");
+	must_do(inodax_unmap(m), "inodax_unmap");
 	_exit(0);
 }
 
@@ -180,8 +144,8 @@ static int fork_file(const char *path)
 	volatile uint8_t *at;
 	pid_t pid;
 
-	check(ftruncate(fd, LENGTH), "ftruncate");
-	check(inodax_map(fd, 0, LENGTH, INODAX_MAP_WRITE | INODAX_MAP_REQUIRE, &m), "inodax_map");
+	must_do(ftruncate(fd, LENGTH), "ftruncate");
+	must_do(inodax_map(fd, 0, LENGTH, INODAX_MAP_WRITE | INODAX_MAP_REQUIRE, &m), "inodax_map");
 	close(fd);
 	at = inodax_map_address(m);
 	for (size_t i = 0; i < LENGTH; i += STEP)
@@ -201,7 +165,7 @@ static int fork_file(const char *path)
 	expect_pattern(at, 3, "the parent, direct");
 	if (at[1] != 17 || at[2] != 18)
 		fail("the parent, direct, does not see what the child stored");
-	check(inodax_unmap(m), "inodax_unmap");
+	must_do(inodax_unmap(m), "inodax_unmap");
 	puts("the parent has the map");
 	return 0;
 }
@@ -236,7 +200,7 @@ static uint64_t minor_faults(void)
 {
 	struct rusage u;
 
-	check(getrusage(RUSAGE_SELF, &u), "getrusage");
+	must_do(getrusage(RUSAGE_SELF, &u), "getrusage");
 	return (uint64_t)u.ru_minflt;
 }
 
@@ -256,25 +220,25 @@ static int faults(const char *path, size_t length)
 	volatile uint8_t *at;
 	uint64_t before;
 
-	check(ftruncate(fd, (off_t)length), "ftruncate");
-	check(fallocate(fd, 0, 0, (off_t)length), "fallocate");
-	check(inodax_map(fd, 0, length / 2, INODAX_MAP_WRITE | INODAX_MAP_REQUIRE, &half), "inodax_map");
-	check(inodax_unmap(half), "inodax_unmap");
-	check(inodax_map(fd, 0, length, INODAX_MAP_WRITE | INODAX_MAP_REQUIRE, &m), "inodax_map");
+	must_do(ftruncate(fd, (off_t)length), "ftruncate");
+	must_do(fallocate(fd, 0, 0, (off_t)length), "fallocate");
+	must_do(inodax_map(fd, 0, length / 2, INODAX_MAP_WRITE | INODAX_MAP_REQUIRE, &half), "inodax_map");
+	must_do(inodax_unmap(half), "inodax_unmap");
+	must_do(inodax_map(fd, 0, length, INODAX_MAP_WRITE | INODAX_MAP_REQUIRE, &m), "inodax_map");
 	at = inodax_map_address(m);
 	before = minor_faults();
 	touch_all(at, length);
 	printf("faults %" PRIu64 "\n", minor_faults() - before);
 	printf("pmd_kib %" PRIu64 "\n", smaps_kib("ShmemPmdMapped", (uintptr_t)at, length));
 	printf("rss_kib %" PRIu64 "\n", smaps_kib("Rss", (uintptr_t)at, length));
-	printf("page_shift %u\n", query(m, 0).page_shift);
+	printf("page_shift %u\n", query_at(m, 0).page_shift);
 	printf("mapped\n");
 	getchar();
-	check(inodax_map(fd, 0, length / 2, INODAX_MAP_WRITE | INODAX_MAP_REQUIRE, &half), "inodax_map");
-	check(inodax_unmap(m), "inodax_unmap");
+	must_do(inodax_map(fd, 0, length / 2, INODAX_MAP_WRITE | INODAX_MAP_REQUIRE, &half), "inodax_map");
+	must_do(inodax_unmap(m), "inodax_unmap");
 	printf("half\n");
 	getchar();
-	check(inodax_unmap(half), "inodax_unmap");
+	must_do(inodax_unmap(half), "inodax_unmap");
 	return 0;
 }
 
@@ -316,7 +280,7 @@ static bool answer(struct inodax_map **m, size_t length, const char *line)
 	} else if ((!strcmp(verb, "load") && n == 2) || (!strcmp(verb, "store") && n == 3)) {
 		touch((volatile uint8_t *)inodax_map_address(*m) + offset, verb, (uint8_t)value);
 	} else if (!strcmp(verb, "query") && n == 2) {
-		struct inodax_query q = query(*m, offset);
+		struct inodax_query q = query_at(*m, offset);
 
 		printf("%s %" PRIu64 " %" PRIu64 " %u %s\n", kind_name(q.kind), q.offset, q.length, q.page_shift, q.reason);
 	} else if (!strcmp(verb, "sync")) {
@@ -337,8 +301,8 @@ static int hold(const char *path, size_t length, bool write, bool closed)
 	struct inodax_map *m;
 	char line[128];
 
-	check(sigaction(SIGBUS, &sa, NULL), "sigaction");
-	check(inodax_map(fd, 0, length, write ? INODAX_MAP_WRITE : 0, &m), "inodax_map");
+	must_do(sigaction(SIGBUS, &sa, NULL), "sigaction");
+	must_do(inodax_map(fd, 0, length, write ? INODAX_MAP_WRITE : 0, &m), "inodax_map");
 	close(fd);
 	for (fd = 3; closed && fd < 1024; fd++)
 		close(fd);
@@ -361,8 +325,8 @@ static int many(const char *directory, int count, size_t length)
 
 		snprintf(path, sizeof(path), "%s/%d", directory, i);
 		fd = open_file(path, O_RDONLY);
-		check(fstat(fd, &st), "fstat");
-		check(inodax_map(fd, 0, length, INODAX_MAP_REQUIRE, &m), "inodax_map");
+		must_do(fstat(fd, &st), "fstat");
+		must_do(inodax_map(fd, 0, length, INODAX_MAP_REQUIRE, &m), "inodax_map");
 		close(fd);
 		at = inodax_map_address(m);
 		for (size_t off = 0; off < length && off < (size_t)st.st_size; off += 4096)
