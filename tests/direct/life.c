@@ -476,9 +476,9 @@ void rewrite(int fd, uint64_t at, uint64_t length)
 	}
 }
 
-void fill_start(struct filler *f, const char *name)
+void fill_start(struct filler *f)
 {
-	snprintf(f->path, sizeof(f->path), "%s/%s", dir, name);
+	snprintf(f->path, sizeof(f->path), "%s/full", dir);
 	f->fd = open_file(f->path, O_RDWR | O_CREAT | O_EXCL);
 	f->owner = control->owner ^ (1ULL << 63);
 	f->size = 0;
@@ -503,6 +503,12 @@ void fill_more(struct filler *f)
 	}
 }
 
+void fill_all(struct filler *f)
+{
+	fill_start(f);
+	fill_more(f);
+}
+
 void fill_check(const struct filler *f)
 {
 	static uint64_t found[CHUNK / 8], wanted[CHUNK / 8];
@@ -524,6 +530,7 @@ void fill_check(const struct filler *f)
 
 void fill_end(struct filler *f)
 {
+	fill_check(f);
 	must_do(unlink(f->path), "unlink");
 	close(f->fd);
 }

@@ -112,9 +112,13 @@ struct filler {
 	char		path[4096];
 };
 
-/* fill_more - to the last free block. fill_check - is it all there, and nothing else? fill_end - remove it. */
-void fill_start(struct filler *f, const char *name);
+/*
+ * fill_start - a file, empty yet. fill_more - to the last free block. fill_all - both. fill_check - is it all there, and
+ * nothing else? fill_end - the same, and remove it.
+ */
+void fill_start(struct filler *f);
 void fill_more(struct filler *f);
+void fill_all(struct filler *f);
 void fill_check(const struct filler *f);
 void fill_end(struct filler *f);
 

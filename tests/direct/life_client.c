@@ -46,12 +46,37 @@ static _Noreturn void idle(void)
 	}
 }
 
+/* ---- What many of them do --------------------------------------------------------------------------------- */
+
+/* A client maps the file, and stores to all of it from then on. */
+static void client_store(bool direct)
+{
+	client_map(direct);
+	storer_start(0, control->length);
+}
+
+/* The client has a look at what it has, and leaves: no block that was free before is another's. */
+static void let_go(pid_t pid, struct filler *f)
+{
+	go(1);
+	await_stage(pid, 2);
+	fill_check(f);
+	go(2);
+	ended(pid, ENDS_ANYHOW);
+	fill_end(f);
+}
+
+static void remove_file(int fd)
+{
+	close(fd);
+	must_do(unlink(control->file), "unlink");
+}
+
 /* ---- The file without a name ------------------------------------------------------------------------------ */
 
 static void unlink_client(void)
 {
-	client_map(true);
-	storer_start(0, control->length);
+	client_store(true);
 	reached(1);
 	await_go(1);
 	expect_whole(0, control->length, control->owner);
@@ -70,23 +95,15 @@ static void unlink_other(void)
 	await_stage(pid, 1);
 	pause_up_to(3000);
 	must_do(unlink(control->file), "unlink");
-	fill_start(&f, "full");
-	fill_more(&f);
-	go(1);
-	await_stage(pid, 2);
-	fill_check(&f);
-	go(2);
-	ended(pid, ENDS_ANYHOW);
-	fill_check(&f);
-	fill_end(&f);
+	fill_all(&f);
+	let_go(pid, &f);
 }
 
 /* ---- Blocks taken away ------------------------------------------------------------------------------------ */
 
 static void cut_client(void)
 {
-	client_map(true);
-	storer_start(0, control->length);
+	client_store(true);
 	reached(1);
 	while (atomic_load(&control->go) < 1)
 		expect_nothing_foreign();
@@ -135,8 +152,7 @@ static void cut_other(void)
 
 	await_stage(pid, 1);
 	fd = open_file(control->file, O_RDWR);
-	fill_start(&f, "full");
-	fill_more(&f);
+	fill_all(&f);
 	for (uint64_t n = 4 + rnd(8); n; n--) {
 		cut_once(fd);
 		pause_up_to(2000);
@@ -150,18 +166,15 @@ static void cut_other(void)
 	fill_more(&f);
 	go(2);
 	ended(pid, ENDS_ANYHOW);
-	fill_check(&f);
 	fill_end(&f);
-	close(fd);
-	must_do(unlink(control->file), "unlink");
+	remove_file(fd);
 }
 
 /* ---- No descriptors --------------------------------------------------------------------------------------- */
 
 static void close_client(void)
 {
-	client_map(true);
-	storer_start(0, control->length);
+	client_store(true);
 	switch (rnd(3)) {
 	case 0:
 		must_do(close_range(3, ~0U, 0), "close_range");
@@ -194,15 +207,8 @@ static void close_other(void)
 	if (control->keep < control->length)
 		must_do(truncate(control->file, (off_t)control->keep), "truncate");
 	must_do(unlink(control->file), "unlink");
-	fill_start(&f, "full");
-	fill_more(&f);
-	go(1);
-	await_stage(pid, 2);
-	fill_check(&f);
-	go(2);
-	ended(pid, ENDS_ANYHOW);
-	fill_check(&f);
-	fill_end(&f);
+	fill_all(&f);
+	let_go(pid, &f);
 }
 
 /* ---- fork ------------------------------------------------------------------------------------------------- */
@@ -281,14 +287,12 @@ static void fork_other(void)
 	go(2);
 	if (control->parent_first)
 		ended(pid, ENDS_ANYHOW);
-	fill_start(&f, "full");
-	fill_more(&f);
+	fill_all(&f);
 	await_stage(control->parent_first ? child : pid, 3);
 	fill_check(&f);
 	go(4);
 	/* Whose parent is gone is ours: PR_SET_CHILD_SUBREAPER. */
 	ended(control->parent_first ? child : pid, ENDS_ANYHOW);
-	fill_check(&f);
 	fill_end(&f);
 }
 
@@ -296,8 +300,7 @@ static void fork_other(void)
 
 static void idle_client(void)
 {
-	client_map(true);
-	storer_start(0, control->length);
+	client_store(true);
 	if (fork() == 0) {
 		atomic_store(&control->child, getpid());
 		reached(1);
@@ -320,11 +323,9 @@ static void idle_other(void)
 		ended(pid, ENDS_KILLED);
 	must_do(truncate(control->file, 0), "truncate");
 	until_free();
-	fill_start(&f, "full");
-	fill_more(&f);
+	fill_all(&f);
 	must_do(kill(control->child, SIGKILL), "kill");
 	reap_others();
-	fill_check(&f);
 	fill_end(&f);
 	must_do(unlink(control->file), "unlink");
 }
@@ -373,8 +374,7 @@ static void clone_other(void)
 	if (atomic_load(&control->foreign))
 		fail("a child of clone(2) has memory that its parent maps directly");
 	must_do(unlink(control->file), "unlink");
-	fill_start(&f, "full");
-	fill_more(&f);
+	fill_all(&f);
 	if (rnd(2)) {
 		must_do(kill(control->child, SIGKILL), "kill");
 		pause_up_to(2000);
@@ -393,8 +393,7 @@ static void clone_other(void)
 
 static void exec_client(void)
 {
-	client_map(true);
-	storer_start(0, control->length);
+	client_store(true);
 	reached(1);
 	pause_up_to(3000);
 	execl("/proc/self/exe", "life_client", "pause", (char *)NULL);
@@ -410,16 +409,12 @@ static void exec_other(void)
 	await_stage(pid, 1);
 	pause_up_to(3000);
 	must_do(unlink(control->file), "unlink");
-	fill_start(&f, "full");
-	fill_more(&f);
-	fill_check(&f);
+	fill_all(&f);
 	fill_end(&f);
 	until_free();
-	fill_start(&f, "full");
-	fill_more(&f);
+	fill_all(&f);
 	must_do(kill(pid, SIGKILL), "kill");
 	ended(pid, ENDS_KILLED);
-	fill_check(&f);
 	fill_end(&f);
 }
 
@@ -431,8 +426,7 @@ static void kill_client(void)
 	pid_t pid;
 
 	for (;;) {
-		client_map(false);
-		storer_start(0, control->length);
+		client_store(false);
 		reached(1);
 		pause_up_to(2000);
 		pid = rnd(4) ? -1 : fork();
@@ -455,7 +449,7 @@ static void kill_other(void)
 
 	await_stage(pid, 1);
 	fd = open_file(control->file, O_RDWR);
-	fill_start(&f, "full");
+	fill_start(&f);
 	if (rnd(2))
 		fill_more(&f);
 	for (uint64_t n = rnd(4); n; n--) {
@@ -470,18 +464,15 @@ static void kill_other(void)
 	ended(pid, ENDS_KILLED);
 	reap_others();
 	fill_more(&f);
-	fill_check(&f);
 	fill_end(&f);
-	close(fd);
-	must_do(unlink(control->file), "unlink");
+	remove_file(fd);
 }
 
 /* ---- SIGKILL while it waits ------------------------------------------------------------------------------- */
 
 static void silent_client(void)
 {
-	client_map(false);
-	storer_start(0, control->length);
+	client_store(false);
 	reached(1);
 	for (;;)
 		pause();
@@ -492,8 +483,7 @@ static void writing_client(void)
 	static uint64_t words[8 * PAGE / 8];
 	int fd;
 
-	client_map(false);
-	storer_start(0, control->length);
+	client_store(false);
 	fd = open_file(control->file, O_RDWR);
 	reached(2);
 	for (;;) {
@@ -531,8 +521,7 @@ static void parked_other(void)
 	pause_up_to(100000);
 	must_do(kill(writer, SIGKILL), "kill");
 	ended(writer, ENDS_KILLED);
-	fill_start(&f, "full");
-	fill_more(&f);
+	fill_all(&f);
 	ended(cutter, ENDS_WELL);
 	fill_more(&f);
 	if (rnd(2)) {
@@ -543,7 +532,6 @@ static void parked_other(void)
 	must_do(kill(silent, SIGKILL), "kill");
 	ended(silent, ENDS_KILLED);
 	must_do(unlink(control->file), "unlink");
-	fill_check(&f);
 	fill_end(&f);
 }
 
@@ -584,23 +572,15 @@ static void stop_other(void)
 		if (size_of(fd) != control->length)
 			fail("there is no room for as much as the stopped client has");
 	}
-	fill_start(&f, "full");
-	fill_more(&f);
+	fill_all(&f);
 	fill_check(&f);
 	if (control->free_before - f.size / PAGE < control->length / PAGE)
 		fail("a file has %" PRIu64 " of %" PRIu64 " free blocks, and the stopped client's are %" PRIu64,
 		     f.size / PAGE, control->free_before, control->length / PAGE);
 	must_do(kill(pid, SIGCONT), "SIGCONT");
 	pause_up_to(3000);
-	go(1);
-	await_stage(pid, 2);
-	fill_check(&f);
-	go(2);
-	ended(pid, ENDS_ANYHOW);
-	fill_check(&f);
-	fill_end(&f);
-	close(fd);
-	must_do(unlink(control->file), "unlink");
+	let_go(pid, &f);
+	remove_file(fd);
 }
 
 /* ---- Clients that outlive the daemon ---------------------------------------------------------------------- */
@@ -611,8 +591,7 @@ static void held_client(void)
 {
 	bool cut = control->cut;
 
-	client_map(true);
-	storer_start(0, control->length);
+	client_store(true);
 	reached(1);
 	for (unsigned int n = 1;; n++) {
 		while (atomic_load(&control->go) < (int)n) {
