@@ -1,30 +1,13 @@
 #!/bin/bash
 # The daemon's side of direct mappings, asked by clients without a library: errors, answers, revocation, and what
 # becomes of references when clients, files and daemons end in any order.
-# shellcheck source=tests/lib/common.sh
-. "${top_srcdir:-.}/tests/lib/common.sh"
+# shellcheck source=tests/lib/maps.sh
+. "${top_srcdir:-.}/tests/lib/maps.sh"
 
-need_inodax
-need_root
-need_fuse
-need python3 setpriv
+need setpriv
 calls=$(helper direct/grant_calls)
 fuzz=$(helper direct/grant_fuzz)
 seed=${INODAX_TEST_SEED:-$RANDOM}
-
-# free_blocks: of the mount.
-free_blocks() {
-	stat -f -c %f "$mnt"
-}
-
-# all_free: as many as at the beginning. What a closed handle held goes when the kernel has released it.
-all_free() {
-	[ "$(free_blocks)" = "$before" ]
-}
-
-none_left() {
-	[ "$(counted refcount)" = 0 ] && [ "$(counted limbo)" = 0 ]
-}
 
 # same_as_held: the one client that is left has what it had, $held.
 same_as_held() {
@@ -63,7 +46,7 @@ garbage_by() {
 	until_true 10 same_as_held || fail "references and maps were $held: $("$ctl" folios "$pool" --shm "$dir/shm")"
 	look_at whole
 	truncate -s 0 "$mnt/g"
-	until_true 10 none_left || fail "references are left: $("$ctl" folios "$pool" --shm "$dir/shm")"
+	nothing_held "after garbage"
 	end_holder
 	rm -f "$mnt/f/"* "$mnt/g"
 }
@@ -76,8 +59,7 @@ for accounting in head page; do
 	"$calls" errors "$mnt"
 	"$calls" shape "$mnt"
 	"$calls" revocations "$mnt"
-	until_true 10 none_left || fail "references are left: $("$ctl" folios "$pool" --shm "$dir/shm")"
-	until_true 10 all_free || fail "$(free_blocks) blocks are free after all, $before were before"
+	accounts "after all, accounting=$accounting"
 	finish
 done
 
@@ -95,8 +77,7 @@ if umount "$mnt" 2>> "$dir/umount.err"; then
 fi
 kill -KILL "$holder"
 wait_ended "$holder" 2>> "$dir/killed" || fail "the client survives SIGKILL"
-until_true 10 none_left || fail "references of a killed client are left: $("$ctl" folios "$pool" --shm "$dir/shm")"
-until_true 10 all_free || fail "$(free_blocks) blocks are free after that, $before were before"
+accounts "after a client that was killed"
 finish
 
 step "a client that outlives its daemon"
@@ -116,8 +97,7 @@ look_at whole
 rm "$mnt/full"
 [ "$(free_blocks)" -le $((before - 16384)) ] || fail "blocks that a client maps are free"
 end_holder
-until_true 10 none_left || fail "references of a client that ended are left: $("$ctl" folios "$pool" --shm "$dir/shm")"
-until_true 10 all_free || fail "$(free_blocks) blocks are free after that, $before were before"
+accounts "after a client that outlived its daemon"
 finish
 
 step "clients of whom nothing is known any more"
@@ -154,7 +134,7 @@ until_true 10 same_as_held || fail "references and maps were $held: $("$ctl" fol
 look_at whole
 end_holder
 rm "$mnt/f/"* "$mnt/g"
-until_true 10 none_left || fail "references are left: $("$ctl" folios "$pool" --shm "$dir/shm")"
+nothing_held "after messages by chance"
 finish
 
 step "garbage over all that clients share with the daemon"

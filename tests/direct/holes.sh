@@ -1,24 +1,13 @@
 #!/bin/bash
 # Holes of maps for stores: a load takes no blocks, a store - of a thread, a system call, a signal handler - takes those
 # that it needs, and what others put into a hole is seen at once. And what is done where stores cannot be seen.
-# shellcheck source=tests/lib/common.sh
-. "${top_srcdir:-.}/tests/lib/common.sh"
-
-need_inodax
-need_root
-need python3 fallocate
-need_fuse
-holes=$(helper direct/hole_client)
-client=$(helper direct/map_client)
 # shellcheck source=tests/lib/maps.sh
-. "$top_srcdir/tests/lib/maps.sh"
+. "${top_srcdir:-.}/tests/lib/maps.sh"
+
+holes=$(helper direct/hole_client)
 count=$(scale 1000 10000 10000)
 make_pool 192
 mount_pool hole_limit=1
-
-free_blocks() {
-	stat -f -c %f "$mnt"
-}
 
 # ---- One program ---------------------------------------------------------------------------------
 
@@ -26,9 +15,7 @@ free_blocks() {
 holes() {
 	local verb=$1 wanted=$2 status=0
 	shift 2
-	# The child of a fork starts threads: see map.sh.
-	TSAN_OPTIONS="${TSAN_OPTIONS-}:die_after_fork=0" timeout 300 "$holes" "$verb" "$mnt/$verb" "$@" \
-		> "$dir/out" 2> "$dir/err" < /dev/null || status=$?
+	timeout 300 "$holes" "$verb" "$mnt/$verb" "$@" > "$dir/out" 2> "$dir/err" < /dev/null || status=$?
 	[ "$status" != 77 ] || skip "$(cat "$dir/out")"
 	[ "$status" = 0 ] || fail "hole_client $verb: status $status: $(cat "$dir/err")"
 	same "hole_client $verb" "$(cat "$dir/out")" "$wanted"

@@ -5,35 +5,14 @@
 # After each round nothing is referenced, nothing is in limbo, and as much is free as before.
 #
 # INODAX_TEST_SEED sets the seed, INODAX_TEST_ROUNDS how often each scenario is played.
-# shellcheck source=tests/lib/common.sh
-. "${top_srcdir:-.}/tests/lib/common.sh"
+# shellcheck source=tests/lib/maps.sh
+. "${top_srcdir:-.}/tests/lib/maps.sh"
 
-# Children of forks start threads: see map.sh.
-export TSAN_OPTIONS="${TSAN_OPTIONS-}:die_after_fork=0"
-need_inodax
-need_root
-need_fuse
-need python3
 life=$(helper direct/life_client)
 rounds=${INODAX_TEST_ROUNDS:-$(scale 1 4 200)}
 seed=${INODAX_TEST_SEED:-$RANDOM}
 RANDOM=$seed
 printf 'seed %s, %s rounds\n' "$seed" "$rounds"
-
-free_blocks() {
-	stat -f -c %f "$mnt"
-}
-
-# What a closed handle held goes when the kernel has released it.
-settled() {
-	[ "$(counted refcount mapcount limbo)" = "0 0 0" ] && [ "$(free_blocks)" = "$before" ]
-}
-
-# accounts TEXT: with everything closed and removed it is as it was.
-accounts() {
-	until_true 60 settled || fail "$1: refcount, mapcount and limbo are $(counted refcount mapcount limbo)," \
-		"$(free_blocks) blocks are free, $before were before"
-}
 
 # begin_mount [OPTIONS]: a directory that has what blocks it needs for names, and what is free then.
 begin_mount() {

@@ -1,16 +1,9 @@
 #!/bin/bash
 # Maps of libinodax on a mount: what programs see of each other's stores, what happens to a map when its file is cut,
 # punched, unlinked or used through the page cache, and that nothing is held when the last map is gone, however.
-# shellcheck source=tests/lib/common.sh
-. "${top_srcdir:-.}/tests/lib/common.sh"
-
-need_inodax
-need_root
-need python3 fallocate
-need_fuse
-client=$(helper direct/map_client)
 # shellcheck source=tests/lib/maps.sh
-. "$top_srcdir/tests/lib/maps.sh"
+. "${top_srcdir:-.}/tests/lib/maps.sh"
+
 make_pool 128
 mount_pool mapper_timeout=1000
 
@@ -123,8 +116,7 @@ wait_ended "$a_pid" 2>> "$dir/coproc" || fail "a client survives SIGKILL"
 nothing_held "after SIGKILL"
 
 step "fork"
-# The child of a threaded process starts a thread: allowed by POSIX's wording or not, glibc does it; ThreadSanitizer has to be told.
-TSAN_OPTIONS="${TSAN_OPTIONS-}:die_after_fork=0" "$client" fork "$mnt/fork" > "$dir/out" 2> "$dir/err" || fail "map_client fork: $(cat "$dir/err")"
+"$client" fork "$mnt/fork" > "$dir/out" 2> "$dir/err" || fail "map_client fork: $(cat "$dir/err")"
 same "map_client fork" "$(cat "$dir/out")" $'the child has the map\nthe parent has the map'
 nothing_held "after fork"
 

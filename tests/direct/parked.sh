@@ -1,14 +1,9 @@
 #!/bin/bash
 # Requests that wait for a client which does not answer: whatever number of them, the mount goes on for everybody else, and
 # for whoever else uses the same files. The client has an hour, so what is pending is pending until it is let go on.
-# shellcheck source=tests/lib/common.sh
-. "${top_srcdir:-.}/tests/lib/common.sh"
+# shellcheck source=tests/lib/maps.sh
+. "${top_srcdir:-.}/tests/lib/maps.sh"
 
-need_inodax
-need_root
-need python3 fallocate
-need_fuse
-client=$(helper direct/map_client)
 kib64=65536
 size=60000		# within a block
 # More than the daemon has threads in its loop, and as many kinds of requests as there are.

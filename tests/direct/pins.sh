@@ -1,26 +1,19 @@
 #!/bin/bash
 # Pins hold blocks through munmap, close, unlink and the end of the process that made them, as long as somebody has their
 # handle; truncate waits for them; and tools say whose they are.
-# shellcheck source=tests/lib/common.sh
-. "${top_srcdir:-.}/tests/lib/common.sh"
+# shellcheck source=tests/lib/maps.sh
+. "${top_srcdir:-.}/tests/lib/maps.sh"
 
-need_inodax
-need_root
-need python3 fallocate
-need_fuse
 client=$(helper direct/pin_client)
 interrupted=$(helper direct/interrupted)
-mib=$((1 << 20))
 make_pool 64
 mount_pool mapper_timeout=500
 
-free_blocks() {
-	stat -f -c %f "$mnt"
-}
+# The client here understands other words than A and B do; there is one.
 
 # start FILE: a client that maps 4 MiB of the letter x. $pid.
 start() {
-	head -c 4M /dev/zero | tr '\0' x > "$1"
+	fill "$1" 4
 	coproc CLIENT { exec "$client" "$1" $((4 * mib)) 2>> "$dir/client"; }
 	pid=$CLIENT_PID
 	read -r -t 60 reply <&"${CLIENT[0]}" || fail "the client does not answer: $(cat "$dir/client")"
@@ -43,19 +36,6 @@ stop() {
 	same "status of the client" "$ended" 0
 }
 
-no_references() {
-	[ "$(counted refcount)" = 0 ]
-}
-
-all_free() {
-	[ "$(free_blocks)" = "$before" ]
-}
-
-nothing_held() {
-	until_true 20 no_references || fail "$1: $(counted refcount) references are left"
-	until_true 20 all_free || fail "$1: $(free_blocks) blocks are free, $before were"
-}
-
 before=$(free_blocks)
 step "through munmap, close and unlink"
 start "$mnt/f"
@@ -76,7 +56,7 @@ rm "$mnt/f"
 same "references, file unlinked" "$(counted refcount)" 3
 [ "$(free_blocks)" -lt "$before" ] || fail "an unlinked file's pinned blocks are free"
 stop
-nothing_held "after the client"
+accounts "after the client"
 
 step "truncate waits, for as long as nobody interrupts it"
 start "$mnt/f"
@@ -93,7 +73,7 @@ wait "$truncate" || fail "a truncate failed after the pin was gone"
 same "size after that" "$(stat -c %s "$mnt/f")" 0
 stop
 rm "$mnt/f"
-nothing_held "after the truncate"
+accounts "after the truncate"
 
 step "a pin is not the child's"
 start "$mnt/f"
@@ -118,7 +98,7 @@ same "references, the process gone" "$(counted refcount)" 2
 rm "$mnt/f"
 same "references, file unlinked" "$(counted refcount)" 2
 kill -KILL "$ring"
-nothing_held "after the ring"
+accounts "after the ring"
 
 step "errors"
 start "$mnt/f"
@@ -132,7 +112,7 @@ says ok pin 4096 8192
 says "ok 0" load 4096
 stop
 rm "$mnt/f"
-nothing_held "after the errors"
+accounts "after the errors"
 
 step "a killed daemon: blocks that are pinned belong to nobody else until the client ends"
 start "$mnt/f"
@@ -144,7 +124,7 @@ mount_pool mapper_timeout=500
 same "references that the next daemon knows of" "$(counted refcount)" 512
 [ "$(free_blocks)" = $((before - 512)) ] || fail "$(free_blocks) blocks are free, $((before - 512)) were to be"
 stop
-nothing_held "after the client of an earlier daemon"
+accounts "after the client of an earlier daemon"
 finish
 
 step "layout=kernel: no pins that last, as on fsdax"

@@ -1,19 +1,12 @@
 #!/bin/bash
 # Blocks that were mapped directly rest before another file gets them: the kernel may still do something with a page that
 # was unmapped, which nobody told. They count as free, and who needs them waits.
-# shellcheck source=tests/lib/common.sh
-. "${top_srcdir:-.}/tests/lib/common.sh"
+# shellcheck source=tests/lib/maps.sh
+. "${top_srcdir:-.}/tests/lib/maps.sh"
 
-need_inodax
-need_root
-need python3
-need_fuse
 client=$(helper direct/pin_client)
-mib=$((1 << 20))
 
-free_blocks() {
-	stat -f -c %f "$mnt"
-}
+# The client here understands other words than A and B do; there is one.
 
 # start: a client that maps 4 MiB of the letter x, has 64 KiB of it in a pipe, unmaps it and removes the file. $pid.
 start() {

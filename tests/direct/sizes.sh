@@ -1,20 +1,8 @@
 #!/bin/bash
 # One file mapped by entries of 2 MiB and of 4 KiB at once: stores are seen both ways, references are counted on the
 # folio, and it is revoked whole.
-# shellcheck source=tests/lib/common.sh
-. "${top_srcdir:-.}/tests/lib/common.sh"
-
-need_inodax
-need_root
-need python3 fallocate
-need_fuse
-client=$(helper direct/map_client)
 # shellcheck source=tests/lib/maps.sh
-. "$top_srcdir/tests/lib/maps.sh"
-
-test_cleanup() {
-	umount "$dir/huge" 2>> "$log" || true
-}
+. "${top_srcdir:-.}/tests/lib/maps.sh"
 
 # fill_whole FILE: 4 MiB of the letter x, allocated at once, so that they can be mapped by 2 MiB.
 fill_whole() {
@@ -22,12 +10,8 @@ fill_whole() {
 	head -c $((4 * mib)) /dev/zero | tr '\0' x | dd of="$1" bs=1M iflag=fullblock conv=notrunc status=none
 }
 
-if grep -Eq '\[(force|deny)\]' /sys/kernel/mm/transparent_hugepage/shmem_enabled; then
-	skip "shmem_enabled decides for all tmpfs: $(cat /sys/kernel/mm/transparent_hugepage/shmem_enabled)"
-fi
-mkdir "$dir/huge"
-mount -t tmpfs -o "size=256m,huge=always" inodax-test "$dir/huge" || skip "no tmpfs with huge pages can be mounted"
-pools=$dir/huge
+need_huge_pages
+mount_tmpfs always 256
 make_pool 64
 mount_pool
 
@@ -80,5 +64,4 @@ stop A
 stop B
 nothing_held "after both"
 finish
-umount "$dir/huge"
-pools=
+unmount_tmpfs

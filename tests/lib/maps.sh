@@ -1,17 +1,84 @@
 # shellcheck shell=bash
-# For tests of direct mappings: two programs, A and B, that hold a map each and do what they are told
-# (tests/direct/map_client, "hold"). After common.sh; $client is that program.
+# For tests of direct mappings, in place of common.sh, which comes with it.
+#
+#	nothing_held TEXT; free_blocks; accounts TEXT, against $before
+#	need_huge_pages; mount_tmpfs always|never MIB; unmount_tmpfs
+#
+# And two programs, A and B, that hold a map each and do what they are told ($client: tests/direct/map_client, "hold"):
 #
 #	start A|B FILE LENGTH WRITE [closed]	$a_pid and $a_at, or $b_pid and $b_at: the process, and where it maps. By the
 #						command "${as[@]}", if any
 #	tell A|B COMMAND...; says TEXT A|B WANTED COMMAND...; stop A|B
 #	kind A|B OFFSET; shift_of A|B OFFSET; becomes A|B OFFSET KIND; mapped_from PID ADDRESS; plus ADDRESS BYTES
-#	no_references; nothing_held TEXT; fill FILE MIB
+#	fill FILE MIB
 #
-# shellcheck disable=SC2154	# what common.sh sets
+# shellcheck source=tests/lib/common.sh
+. "${top_srcdir:-.}/tests/lib/common.sh"
 
+need_inodax
+need_root
+need_fuse
+need python3 fallocate
+client=$(helper direct/map_client)
 mib=$((1 << 20))
 as=()
+
+# The child of a threaded process starts a thread: allowed by POSIX's wording or not, glibc does it; ThreadSanitizer has
+# to be told.
+export TSAN_OPTIONS="${TSAN_OPTIONS-}:die_after_fork=0"
+
+# ---- Counts --------------------------------------------------------------------------------------
+
+no_references() {
+	[ "$(counted refcount mapcount limbo)" = "0 0 0" ]
+}
+
+# nothing_held TEXT: and no block is kept. What a closed handle held goes when the kernel has released it.
+nothing_held() {
+	until_true 60 no_references || fail "$1: refcount, mapcount and limbo are" \
+		"$(counted refcount mapcount limbo): $("$ctl" folios "$pool" --shm "$dir/shm")"
+}
+
+# free_blocks: of the mount.
+free_blocks() {
+	stat -f -c %f "$mnt"
+}
+
+# shellcheck disable=SC2154	# the test sets it
+all_free() {
+	[ "$(free_blocks)" = "$before" ]
+}
+
+# accounts TEXT: nothing is held, and as many blocks are free as $before.
+accounts() {
+	nothing_held "$1"
+	until_true 60 all_free || fail "$1: $(free_blocks) blocks are free, $before were before"
+}
+
+# ---- Pools in pages of either size ---------------------------------------------------------------
+
+need_huge_pages() {
+	! grep -Eq '\[(force|deny)\]' /sys/kernel/mm/transparent_hugepage/shmem_enabled ||
+		skip "shmem_enabled decides for all tmpfs: $(cat /sys/kernel/mm/transparent_hugepage/shmem_enabled)"
+}
+
+# mount_tmpfs always|never MIB: for the pools that are made from now on, with huge pages or without.
+mount_tmpfs() {
+	mkdir -p "$dir/tmpfs"
+	mount -t tmpfs -o "size=$2m,huge=$1" inodax-test "$dir/tmpfs" || skip "no tmpfs with huge=$1 can be mounted"
+	pools=$dir/tmpfs
+}
+
+unmount_tmpfs() {
+	umount "$dir/tmpfs"
+	pools=
+}
+
+test_cleanup() {
+	umount "$dir/tmpfs" 2>> "$log" || true
+}
+
+# ---- A and B -------------------------------------------------------------------------------------
 
 # shellcheck disable=SC2034	# A and B are used by name
 # start A|B FILE LENGTH WRITE [closed]: a client that holds a map; $a_pid and $a_at, or $b_pid and $b_at.
@@ -101,19 +168,7 @@ plus() {
 	printf '%x\n' $((16#$1 + $2))
 }
 
-no_references() {
-	[ "$(counted refcount)" = 0 ]
-}
-
-nothing_held() {
-	until_true 20 no_references || fail "$1: $(counted refcount) references are left"
-}
-
 # fill FILE MIB: with the letter x.
 fill() {
 	head -c $(($2 * mib)) /dev/zero | tr '\0' x > "$1"
-}
-
-free_blocks() {
-	stat -f -c %f "$mnt"
 }

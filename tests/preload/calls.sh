@@ -1,23 +1,15 @@
 #!/bin/bash
 # A program that knows nothing of inodax and does with shared maps what programs may: under inodax-run it sees what it
 # sees without, its maps are direct where they can be, and nothing is held when it ends.
-# shellcheck source=tests/lib/common.sh
-. "${top_srcdir:-.}/tests/lib/common.sh"
+# shellcheck source=tests/lib/maps.sh
+. "${top_srcdir:-.}/tests/lib/maps.sh"
 
-need_inodax
-need_root
 need_preload
-need python3
-need_fuse
 calls=$(helper preload/calls)
 seed=${INODAX_TEST_SEED:-$RANDOM}
 steps=$(scale 1000 5000 200000)
 make_pool 64
 mount_pool
-
-no_references() {
-	[ "$(counted refcount)" = 0 ]
-}
 
 # agree WHAT COMMAND...
 agree() {
@@ -35,7 +27,7 @@ agree "with inodax-run" "$run" --explain="$dir/explained" "$calls" "$mnt/direct"
 for what in ': (direct|zero) [0-9]' 'not direct from now on'; do
 	grep -q -E -- "$what" "$dir/explained" || fail "no map that is '$what' among the $(wc -l < "$dir/explained") explained"
 done
-until_true 20 no_references || fail "$(counted refcount) references are left"
+nothing_held "with inodax-run"
 
 step "on another filesystem"
 : > "$dir/explained"

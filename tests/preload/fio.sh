@@ -1,23 +1,12 @@
 #!/bin/bash
 # fio, unmodified, maps files of the mount under inodax-run: all of them directly, whatever the size of the pool's pages,
 # and what it wrote it reads again.
-# shellcheck source=tests/lib/common.sh
-. "${top_srcdir:-.}/tests/lib/common.sh"
+# shellcheck source=tests/lib/maps.sh
+. "${top_srcdir:-.}/tests/lib/maps.sh"
 
-need_inodax
-need_root
 need_preload
-need fio python3
-need_fuse
-mib=$(scale 32 128 1024)
-
-test_cleanup() {
-	umount "$dir/tmpfs" 2>> "$log" || true
-}
-
-no_references() {
-	[ "$(counted refcount)" = 0 ]
-}
+need fio
+size=$(scale 32 128 1024)
 
 # all_direct FILE: every map that was explained is direct, and there are some.
 all_direct() {
@@ -35,38 +24,35 @@ fio_ok() {
 		--do_verify=1 --group_reporting "$@" > "$dir/fio.out" 2>&1 || fail "fio $what: $(cat "$dir/fio.out")"
 	! grep -q 'verify:.*bad' "$dir/fio.out" || fail "fio $what: $(cat "$dir/fio.out")"
 	all_direct "$dir/explained"
-	until_true 20 no_references || fail "fio $what: $(counted refcount) references are left"
+	nothing_held "fio $what"
 }
 
 for huge in never always; do
-	mkdir -p "$dir/tmpfs"
-	mount -t tmpfs -o "size=$((mib * 2 + 512))m,huge=$huge" inodax-test "$dir/tmpfs" || skip "no tmpfs can be mounted"
-	pools=$dir/tmpfs
-	make_pool $((mib + 256))
+	mount_tmpfs "$huge" $((size * 2 + 512))
+	make_pool $((size + 256))
 	mount_pool
 	for rw in write randwrite randrw; do
-		fio_ok "$rw, one job" --rw="$rw" --verify=crc32c --size="${mib}m" --randrepeat=0
+		fio_ok "$rw, one job" --rw="$rw" --verify=crc32c --size="${size}m" --randrepeat=0
 		rm "$mnt"/*
-		fio_ok "$rw, four jobs, a file each" --rw="$rw" --verify=crc32c --size="$((mib / 4))m" --numjobs=4 --randrepeat=0
+		fio_ok "$rw, four jobs, a file each" --rw="$rw" --verify=crc32c --size="$((size / 4))m" --numjobs=4 --randrepeat=0
 		rm "$mnt"/*
 	done
 	# Several jobs that write one file write the same: the offset of each block. (With an offset to start from, fio's
 	# mmap engine maps another part of the file than it checks, on every filesystem.)
 	for rw in write randwrite; do
-		fio_ok "$rw, four jobs, one file" --rw="$rw" --verify=pattern --verify_pattern=%o --size="${mib}m" --numjobs=4 \
+		fio_ok "$rw, four jobs, one file" --rw="$rw" --verify=pattern --verify_pattern=%o --size="${size}m" --numjobs=4 \
 			--filename=shared
 	done
-	fio_ok "write, for four jobs to read" --rw=write --verify=crc32c --size="${mib}m" --filename=read
+	fio_ok "write, for four jobs to read" --rw=write --verify=crc32c --size="${size}m" --filename=read
 	for rw in read randread; do
-		fio_ok "$rw, four jobs, one file" --rw="$rw" --verify=crc32c --size="${mib}m" --numjobs=4 \
+		fio_ok "$rw, four jobs, one file" --rw="$rw" --verify=crc32c --size="${size}m" --numjobs=4 \
 			--filename=read
 	done
 	step "huge=$huge, read(2) without inodax-run of what was stored"
 	fio --name=verify --filename="$mnt/read" --ioengine=psync --bs=4k --rw=read --verify=crc32c \
-		--verify_fatal=1 --size="${mib}m" > "$dir/fio.out" 2>&1 || fail "fio: $(cat "$dir/fio.out")"
+		--verify_fatal=1 --size="${size}m" > "$dir/fio.out" 2>&1 || fail "fio: $(cat "$dir/fio.out")"
 	rm "$mnt"/*
-	fio_ok "many files" --rw=randwrite --verify=crc32c --size="${mib}m" --nrfiles=16
+	fio_ok "many files" --rw=randwrite --verify=crc32c --size="${size}m" --nrfiles=16
 	finish
-	umount "$dir/tmpfs"
-	pools=
+	unmount_tmpfs
 done

@@ -1,14 +1,11 @@
 #!/bin/bash
 # One SQLite database in WAL mode, used by a process under inodax-run and a plain one at once: the file that both share
 # as memory goes from direct maps to cached ones and back, and the database stays whole.
-# shellcheck source=tests/lib/common.sh
-. "${top_srcdir:-.}/tests/lib/common.sh"
+# shellcheck source=tests/lib/maps.sh
+. "${top_srcdir:-.}/tests/lib/maps.sh"
 
-need_inodax
-need_root
 need_preload
-need sqlite3 python3
-need_fuse
+need sqlite3
 each=$(scale 500 2500 50000)
 make_pool 256
 mount_pool
