@@ -17,8 +17,9 @@
 #define ADDRESS(index)	((1ULL << 30) + (index) * BLOCK)
 
 struct fs_options options;
-uint64_t all_blocks;
 struct mapper mapper[FILES];
+
+static uint64_t all_blocks;	/* free, in files, in limbo: constant */
 
 static struct mapper *of(struct dax_vma *vma)
 {
@@ -190,6 +191,13 @@ static uint64_t pins_of(const struct mapper *m)
 	return n;
 }
 
+void count_blocks(void)
+{
+	all_blocks = free_blocks();
+	for (unsigned int i = 0; i < FILES; i++)
+		all_blocks += blocks_of(&mapper[i]);
+}
+
 void balance(void)
 {
 	struct pgmap *pg = fs_dax(fs)->pgmap;
@@ -210,7 +218,7 @@ void balance(void)
 
 /* ---- The fixture ----------------------------------------------------------------------------------------- */
 
-void mount_with(const struct fs_options *o)
+static void mount_with(const struct fs_options *o)
 {
 	struct err err = { "" };
 
@@ -228,9 +236,15 @@ static void setup_with(const struct fs_options *o)
 	mount_with(&options);
 	for (unsigned int i = 0; i < FILES; i++)
 		map_file(&mapper[i], (char[]){ (char)('a' + i), 0 });
-	all_blocks = free_blocks();
+	count_blocks();
+}
+
+void remount_with(const struct fs_options *o)
+{
 	for (unsigned int i = 0; i < FILES; i++)
-		all_blocks += blocks_of(&mapper[i]);
+		end_file(&mapper[i]);
+	ck_assert_int_eq(fs_unmount(fs), 0);
+	mount_with(o);
 }
 
 static void setup(void)
@@ -277,6 +291,18 @@ int set_size(struct mapper *m, uint64_t size, const struct fs_cred *cred)
 	return fs_setattr(fs, cred, m->ino, &st, FS_SET_SIZE, NULL);
 }
 
+void grow(struct mapper *m, uint64_t pages)
+{
+	ck_assert_int_eq(set_size(m, pages * BLOCK, &user), 0);
+}
+
+void fill(struct mapper *m, uint64_t pages)
+{
+	grow(m, pages);
+	for (uint64_t i = 0; i < pages; i++)
+		ck_assert_uint_eq(store(m, i, 'a'), 0);
+}
+
 int punch(struct mapper *m, uint64_t index, uint64_t count)
 {
 	return fs_fallocate(m->f, &user, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, index * BLOCK, count * BLOCK);
@@ -290,11 +316,19 @@ static bool at_once(void *arg)
 
 const struct fs_cred hurried = { .uid = 1000, .gid = 1000, .interrupted = at_once };
 
+int try_pin(struct mapper *m, int slot, uint64_t index, uint64_t count)
+{
+	int rc;
+
+	m->pin[slot] = (struct dax_pin){ .grant = m->vma.grant, .area = 1 + (uint32_t)slot };
+	rc = dax_pin(&m->vma, index, count, 0, &m->pin[slot]);
+	m->pinned[slot] = rc == 0;
+	return rc;
+}
+
 void pin(struct mapper *m, int slot, uint64_t index, uint64_t count)
 {
-	m->pin[slot] = (struct dax_pin){ .grant = m->vma.grant, .area = 1 + (uint32_t)slot };
-	ck_assert_int_eq(dax_pin(&m->vma, index, count, 0, &m->pin[slot]), 0);
-	m->pinned[slot] = true;
+	ck_assert_int_eq(try_pin(m, slot, index, count), 0);
 }
 
 void unpin(struct mapper *m, int slot)

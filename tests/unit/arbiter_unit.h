@@ -18,7 +18,6 @@
 #define PAGES		2048U			/* of a file that are mapped */
 
 extern struct fs_options options;	/* what the fixture mounted with */
-extern uint64_t all_blocks;		/* free, in files, in limbo: constant from setup on */
 
 /* A file, mapped once. */
 struct mapper {
@@ -42,8 +41,8 @@ extern struct mapper mapper[FILES];
  */
 TCase *arbiter_case(Suite *s, const char *name);
 
-/* mount_with - of the pool, as fs. */
-void mount_with(const struct fs_options *o);
+/* remount_with - mount anew with other options. All files are ended before. */
+void remount_with(const struct fs_options *o);
 
 /* answer - the mapper answers at last: it unmaps all it has. */
 void answer(struct mapper *m);
@@ -62,7 +61,12 @@ void map_file(struct mapper *m, const char *name);
 void unmap_file(struct mapper *m);
 void end_file(struct mapper *m);
 
-/* pin, unpin - `count` pages from `index`, in one of the four slots. */
+/* grow - a file of so many pages, by the user. fill - the same, and a byte stored to each page. */
+void grow(struct mapper *m, uint64_t pages);
+void fill(struct mapper *m, uint64_t pages);
+
+/* pin, unpin - `count` pages from `index`, in one of the four slots. try_pin - the same; 0 or a negative errno. */
+int try_pin(struct mapper *m, int slot, uint64_t index, uint64_t count);
 void pin(struct mapper *m, int slot, uint64_t index, uint64_t count);
 void unpin(struct mapper *m, int slot);
 
@@ -73,6 +77,9 @@ int punch(struct mapper *m, uint64_t index, uint64_t count);
 
 /* blocks_of - how many the file has. */
 uint64_t blocks_of(const struct mapper *m);
+
+/* count_blocks - balance() wants as many as there are now, none in limbo: for tests that change what the pool takes. */
+void count_blocks(void);
 
 /*
  * balance - two accounts have to be equal: every block is free, in a file or in limbo; every reference in the folio

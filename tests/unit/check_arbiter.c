@@ -16,7 +16,7 @@ START_TEST(a_store_to_a_hole_allocates_zeroed_blocks)
 {
 	struct mapper *m = &mapper[0];
 
-	ck_assert_int_eq(set_size(m, 10 * BLOCK, &user), 0);
+	grow(m, 10);
 	ck_assert_uint_eq(store(m, 3, 'x'), 0);
 	ck_assert_uint_eq(blocks_of(m), 1);
 	ck_assert(holds(m->f, 3 * BLOCK, 1, 'x'));
@@ -29,7 +29,7 @@ START_TEST(a_load_of_a_hole_allocates_nothing)
 {
 	struct mapper *m = &mapper[0];
 
-	ck_assert_int_eq(set_size(m, PAGES * BLOCK, &user), 0);
+	grow(m, PAGES);
 	ck_assert_uint_eq(touch(m, 5, false), DAX_NOPAGE);
 	ck_assert_uint_eq(m->unit[5], DAX_ZEROS);
 	ck_assert_uint_eq(blocks_of(m), 0);
@@ -41,7 +41,7 @@ START_TEST(write_over_a_hole_that_is_mapped_is_seen)
 {
 	struct mapper *m = &mapper[0];
 
-	ck_assert_int_eq(set_size(m, 10 * BLOCK, &user), 0);
+	grow(m, 10);
 	ck_assert_uint_eq(touch(m, 5, false), DAX_NOPAGE);
 	write_at(m->f, 5 * BLOCK, 10, 'w');
 	ck_assert_uint_eq(m->unit[5], 0);
@@ -55,7 +55,7 @@ START_TEST(a_large_file_is_mapped_by_two_mib)
 {
 	struct mapper *m = &mapper[0];
 
-	ck_assert_int_eq(set_size(m, PAGES * BLOCK, &user), 0);
+	grow(m, PAGES);
 	ck_assert_uint_eq(store(m, 700, 'p'), 0);
 	ck_assert_uint_eq(m->size[700], DAX_PMD);
 	ck_assert_uint_eq(blocks_of(m), PMD_BLOCKS);
@@ -68,9 +68,7 @@ START_TEST(truncate_takes_mappings_back_and_frees_at_once)
 	struct mapper *m = &mapper[0];
 	uint64_t before = free_blocks();
 
-	ck_assert_int_eq(set_size(m, 100 * BLOCK, &user), 0);
-	for (uint64_t i = 0; i < 100; i++)
-		ck_assert_uint_eq(store(m, i, 'a'), 0);
+	fill(m, 100);
 	ck_assert_int_eq(set_size(m, 50 * BLOCK + 1, &user), 0);
 	ck_assert_uint_ne(m->unit[50], 0);		/* the block EOF is in */
 	ck_assert_uint_eq(m->unit[51], 0);
@@ -84,7 +82,7 @@ START_TEST(a_punch_in_a_large_folio_revokes_it_whole)
 {
 	struct mapper *m = &mapper[0];
 
-	ck_assert_int_eq(set_size(m, PAGES * BLOCK, &user), 0);
+	grow(m, PAGES);
 	ck_assert_uint_eq(store(m, 0, 'p'), 0);
 	ck_assert_int_eq(punch(m, 7, 1), 0);
 	ck_assert_uint_eq(m->unit[0], 0);
@@ -100,9 +98,7 @@ START_TEST(blocks_of_a_silent_mapper_wait_in_limbo_as_used)
 	struct mapper *m = &mapper[0];
 	uint64_t before, unit;
 
-	ck_assert_int_eq(set_size(m, 10 * BLOCK, &user), 0);
-	for (uint64_t i = 0; i < 10; i++)
-		ck_assert_uint_eq(store(m, i, 'a'), 0);
+	fill(m, 10);
 	before = free_blocks();
 	unit = m->unit[4] - 1;
 	m->silent = true;
@@ -124,9 +120,7 @@ START_TEST(an_unlinked_file_keeps_its_blocks_while_it_is_mapped)
 	struct mapper *m = &mapper[0];
 	uint64_t before = free_blocks();
 
-	ck_assert_int_eq(set_size(m, 10 * BLOCK, &user), 0);
-	for (uint64_t i = 0; i < 10; i++)
-		ck_assert_uint_eq(store(m, i, 'a'), 0);
+	fill(m, 10);
 	ck_assert_int_eq(fs_unlink(fs, INO_ROOT, "a"), 0);
 	fs_close(m->f);
 	ck_assert_uint_eq(free_blocks(), before - 10);
@@ -134,7 +128,7 @@ START_TEST(an_unlinked_file_keeps_its_blocks_while_it_is_mapped)
 	unmap_file(m);
 	m->f = NULL;
 	ck_assert_uint_ge(free_blocks(), before);
-	all_blocks = free_blocks() + blocks_of(&mapper[1]) + blocks_of(&mapper[2]);
+	count_blocks();
 }
 END_TEST
 
@@ -143,7 +137,7 @@ START_TEST(an_unlinked_file_keeps_its_blocks_while_it_is_pinned)
 	struct mapper *m = &mapper[0];
 	uint64_t before = free_blocks();
 
-	ck_assert_int_eq(set_size(m, 10 * BLOCK, &user), 0);
+	grow(m, 10);
 	ck_assert_uint_eq(store(m, 3, 'a'), 0);
 	pin(m, 0, 3, 1);
 	ck_assert_int_eq(fs_unlink(fs, INO_ROOT, "a"), 0);
@@ -153,7 +147,7 @@ START_TEST(an_unlinked_file_keeps_its_blocks_while_it_is_pinned)
 	ck_assert_uint_eq(free_blocks(), before - 1);
 	unpin(m, 0);
 	ck_assert_uint_ge(free_blocks(), before);
-	all_blocks = free_blocks() + blocks_of(&mapper[1]) + blocks_of(&mapper[2]);
+	count_blocks();
 }
 END_TEST
 
@@ -161,7 +155,7 @@ START_TEST(a_truncate_that_is_interrupted_changes_nothing)
 {
 	struct mapper *m = &mapper[0];
 
-	ck_assert_int_eq(set_size(m, 10 * BLOCK, &user), 0);
+	grow(m, 10);
 	ck_assert_uint_eq(store(m, 3, 'a'), 0);
 	pin(m, 0, 3, 1);
 	ck_assert_int_eq(set_size(m, 0, &hurried), -EINTR);
@@ -189,7 +183,7 @@ START_TEST(a_truncate_waits_for_a_pin)
 	struct mapper *m = &mapper[0];
 	pthread_t thread;
 
-	ck_assert_int_eq(set_size(m, 10 * BLOCK, &user), 0);
+	grow(m, 10);
 	ck_assert_uint_eq(store(m, 3, 'a'), 0);
 	pin(m, 0, 3, 1);
 	pthread_create(&thread, NULL, unpin_later, &m->pin[0]);
@@ -206,7 +200,7 @@ START_TEST(pin_busy_refuses_instead_of_waiting)
 	struct mapper *m = &mapper[0];
 
 	fs_dax(fs)->pin_busy = true;
-	ck_assert_int_eq(set_size(m, 10 * BLOCK, &user), 0);
+	grow(m, 10);
 	ck_assert_uint_eq(store(m, 3, 'a'), 0);
 	pin(m, 0, 3, 1);
 	ck_assert_int_eq(punch(m, 3, 1), -EBUSY);
@@ -220,9 +214,9 @@ START_TEST(the_kernels_layout_breaks_the_whole_file)
 	struct mapper *m = &mapper[0];
 
 	fs_dax(fs)->layout = DAX_LAYOUT_KERNEL;
-	ck_assert_int_eq(set_size(m, 10 * BLOCK, &user), 0);
+	grow(m, 10);
 	ck_assert_uint_eq(store(m, 3, 'a'), 0);
-	ck_assert_int_eq(set_size(m, 20 * BLOCK, &user), 0);
+	grow(m, 20);
 	ck_assert_uint_eq(m->unit[3], 0);
 	balance();
 }
@@ -249,7 +243,7 @@ START_TEST(enospc_in_the_middle_of_a_large_fault_loses_nothing)
 	unsigned int ret = 0;
 	uint64_t got = 0;
 
-	ck_assert_int_eq(set_size(m, PAGES * BLOCK, &user), 0);
+	grow(m, PAGES);
 	fill_to(mapper[1].f, 100);
 	balance();
 	/* 2 MiB are not there: nothing of them is taken, and one block is. */
@@ -275,7 +269,7 @@ START_TEST(fsync_makes_stores_clean_and_the_next_one_faults)
 	struct mapper *m = &mapper[0];
 	struct dax_entry_info info;
 
-	ck_assert_int_eq(set_size(m, 10 * BLOCK, &user), 0);
+	grow(m, 10);
 	ck_assert_uint_eq(store(m, 3, 'a'), 0);
 	ck_assert(dax_next_entry(m->vma.mapping, 3, &info) && info.dirty);
 	ck_assert_int_eq(fs_fsync(fs, m->ino, false), 0);
@@ -298,7 +292,7 @@ START_TEST(what_would_wait_for_a_mapper_says_so_and_changes_nothing)
 {
 	struct mapper *m = &mapper[0];
 
-	ck_assert_int_eq(set_size(m, 10 * BLOCK, &user), 0);
+	grow(m, 10);
 	ck_assert_uint_eq(store(m, 0, 'a'), 0);
 	ck_assert_uint_eq(touch(m, 5, false), DAX_NOPAGE);
 	ck_assert_int_eq(set_size(m, 0, &nowait), FS_WOULD_WAIT);
@@ -324,7 +318,7 @@ START_TEST(what_nobody_maps_waits_for_nobody)
 {
 	struct mapper *m = &mapper[0];
 
-	ck_assert_int_eq(set_size(m, 10 * BLOCK, &user), 0);
+	grow(m, 10);
 	ck_assert_uint_eq(store(m, 0, 'a'), 0);
 	ck_assert_uint_eq(touch(m, 5, false), DAX_NOPAGE);
 	unmap_file(m);
@@ -343,7 +337,7 @@ START_TEST(who_waits_for_mappers_is_not_waited_for)
 	struct mapper *m = &mapper[0];
 	struct dax_mapping *mapping = m->vma.mapping;
 
-	ck_assert_int_eq(set_size(m, 10 * BLOCK, &user), 0);
+	grow(m, 10);
 	unmap_file(m);
 	pthread_rwlock_rdlock(&mapping->invalidate_lock);
 	ck_assert_int_eq(set_size(m, 0, &nowait), FS_WOULD_WAIT);
@@ -357,7 +351,7 @@ START_TEST(a_pin_is_not_waited_for_where_waiting_is_not_allowed)
 {
 	struct mapper *m = &mapper[0];
 
-	ck_assert_int_eq(set_size(m, 10 * BLOCK, &user), 0);
+	grow(m, 10);
 	ck_assert_uint_eq(store(m, 0, 'a'), 0);
 	pin(m, 0, 0, 1);
 	unmap_file(m);
