@@ -41,9 +41,10 @@ trap at_exit EXIT
 
 # fio_row NAME RW BS: bandwidth in MiB/s and operations a second, of fio's terse output.
 fio_row() {
-	fio --name=quickstart --directory="$mnt" --ioengine=psync --rw="$2" --bs="$3" --size=64m --time_based --runtime=2 \
-		--output-format=terse --terse-version=3 > "$work/fio.log"
-	awk -F ';' -v name="$1" '{ printf "  %-24s %8.0f MiB/s %9d ops/s\n", name, ($7 + $48) / 1024, $8 + $49 }' "$work/fio.log"
+	fio --name=quickstart --directory="$mnt" --ioengine=psync --rw="$2" --bs="$3" --size=64m --time_based \
+		--runtime=2 --output-format=terse --terse-version=3 > "$work/fio.log"
+	awk -F ';' -v name="$1" '{ printf "  %-24s %8.0f MiB/s %9d ops/s\n", name, ($7 + $48) / 1024, $8 + $49 }' \
+		"$work/fio.log"
 }
 
 sqlite_row() {

@@ -11,9 +11,9 @@
  *		(of the pool; of the file: the guard page), so both last as long as anything is mapped, in whatever
  *		process.
  *	MAP	a range of the file becomes an area of the grant. Nothing is mapped yet.
- *	FAULT	the next units of an area: where they lie in the pool. From the answer on they are referenced, once, however
- *		often they are asked for: an answer may be thrown away, and asked for again. In an area for stores holes
- *		get blocks by it; with DIRECT_LOAD they stay, and are said to be zeros.
+ *	FAULT	the next units of an area: where they lie in the pool. From the answer on they are referenced, once,
+ *		however often they are asked for: an answer may be thrown away, and asked for again. In an area for
+ *		stores holes get blocks by it; with DIRECT_LOAD they stay, and are said to be zeros.
  *	UNMAP	the client has unmapped them.
  *	PIN	the units of a range stay where they are, mapped or not, until
  *	UNPIN	or the end of the grant.
@@ -58,7 +58,7 @@ struct direct_open {
 	uint32_t		version;	/* in: DIRECT_VERSION; out: the daemon's */
 	uint32_t		flags;		/* in: 0 */
 	struct direct_name	name;		/* from here on: out */
-	uint64_t		pool_dev;	/* st_dev and st_ino of a file, st_rdev and 0 of a device: the pool is that */
+	uint64_t		pool_dev;	/* the pool: st_dev and st_ino of a file, st_rdev and 0 of a device */
 	uint64_t		pool_ino;
 	uint64_t		pool_bytes;
 	uint32_t		unit_shift;	/* the map unit */
@@ -88,7 +88,7 @@ struct direct_map {
 
 /* Types of extents. */
 #define DIRECT_POOL	0U		/* `addr` is the byte of the pool */
-#define DIRECT_ZERO	1U		/* a hole, for loads only: zeros, until it is revoked or asked for to store there */
+#define DIRECT_ZERO	1U		/* a hole, for loads only: zeros, until revoked or asked for to store there */
 #define DIRECT_POISON	2U		/* lost: SIGBUS */
 
 struct direct_extent {
@@ -125,7 +125,8 @@ struct direct_fault {
 	uint64_t		next;		/* out: first byte that was not answered */
 	uint32_t		count;		/* out: extents */
 	uint32_t		flags;		/* DIRECT_LOAD, DIRECT_DENSE */
-	struct direct_extent	extent[DIRECT_EXTENTS];	/* out: in the order of the file, without gaps from `offset` to `next` */
+	/* out: in the order of the file, without gaps from `offset` to `next` */
+	struct direct_extent	extent[DIRECT_EXTENTS];
 };
 
 struct direct_unmap {
@@ -187,7 +188,7 @@ struct direct_page {
 	/* The daemon's; a client only reads. */
 	uint32_t		magic, version;
 	_Atomic uint32_t	posted;		/* revocations so far, modulo 2^32. Futex of the client */
-	_Atomic uint32_t	all;		/* up to this one all areas are revoked whole, whatever the records say */
+	_Atomic uint32_t	all;		/* up to this one all areas are revoked whole, whatever records say */
 	uint32_t		reserved0[12];
 	/* The client's; the daemon only reads. */
 	_Atomic uint32_t	done;		/* revocations it has answered. Futex of the daemon */

@@ -115,7 +115,7 @@ struct disk_record {
 };
 
 struct disk_patch {
-	le64	off;			/* byte offset in the pool, multiple of 8; never in blocks 0, 1, last, or the ring */
+	le64	off;			/* byte of the pool, multiple of 8; never in blocks 0, 1, last, or the ring */
 	le32	len;			/* bytes that follow; they lie in one block */
 	le32	pad;
 };
@@ -184,7 +184,7 @@ struct disk_extent_node {
 #define INODE_FORMAT_NONE	0U			/* nothing: devices, fifos, sockets */
 #define INODE_FORMAT_EXTENTS	1U			/* extent[count] */
 #define INODE_FORMAT_TREE	2U			/* index[count]; `depth` levels of nodes below */
-#define INODE_FORMAT_INLINE	3U			/* a symlink's target of `size` bytes, at most INODE_AREA_SIZE */
+#define INODE_FORMAT_INLINE	3U			/* a symlink's target, `size` bytes, at most INODE_AREA_SIZE */
 
 /* disk_inode.flags: the values of FS_*_FL in <linux/fs.h>, of which these are kept. */
 #define INODE_SYNC		0x00000008U

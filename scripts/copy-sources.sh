@@ -16,6 +16,7 @@ if [ "$(git rev-parse --show-toplevel 2> /dev/null)" = "$top" ]; then
 	done | tar --null --files-from=- -cf - | tar -C "$to" -xf -
 else
 	tar --exclude=.git --exclude=.libs --exclude=.deps --exclude=.dirstamp --exclude='*.o' --exclude='*.l[oa]' \
-		--exclude=autom4te.cache --exclude='*.trs' --exclude='*.log' --exclude=./Makefile --exclude=./config.status \
-		--exclude=./config.h --exclude=./libtool --exclude=./stamp-h1 -cf - . | tar -C "$to" -xf -
+		--exclude=autom4te.cache --exclude='*.trs' --exclude='*.log' --exclude=./Makefile \
+		--exclude=./config.status --exclude=./config.h --exclude=./libtool --exclude=./stamp-h1 -cf - . |
+		tar -C "$to" -xf -
 fi

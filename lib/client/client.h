@@ -27,8 +27,8 @@
  *			Exclusively: fork.
  *	client.making	grants come and go. Held while the daemon is waited for.
  *	client.lock	all else. Never held while the daemon may be waited for: not across an ioctl, an open, or an
- *			access to memory of a map. What the threads of revoke.c and hole.c take, and all they take. Held with
- *			all signals blocked: a handler may touch a hole.
+ *			access to memory of a map. What the threads of revoke.c and hole.c take, and all they take.
+ *			Held with all signals blocked: a handler may touch a hole.
  *
  * A hole of a map for stores is moved and unmapped with client.lock held, while the reader of uffd.c hears of it: that
  * thread takes none of these.
@@ -230,7 +230,9 @@ int map_move(struct inodax_map *m, struct grant *to);
  */
 int map_detach(struct inodax_map *m);
 
-/* map_has - is [offset, offset + length), from what the caller asked for, in the map? `offset` has to be, in any case. */
+/*
+ * map_has - is [offset, offset + length), from what the caller asked for, in the map? `offset` has to be, in any case.
+ */
 bool map_has(const struct inodax_map *m, size_t offset, size_t length);
 
 /* ---- resolve.c -------------------------------------------------------------------------------------------- */
@@ -248,7 +250,9 @@ int map_resolve(struct inodax_map *m);
 int map_ask(struct inodax_map *m, uint64_t pos, uint64_t end, uint32_t flags, struct direct_fault *f,
 	    uint64_t *generation);
 
-/* map_put - map an extent of an answer that counts. Caller holds client.lock. On failure the cached mapping is there. */
+/*
+ * map_put - map an extent of an answer that counts. Caller holds client.lock. On failure the cached mapping is there.
+ */
 int map_put(struct inodax_map *m, const struct direct_extent *e);
 
 /*

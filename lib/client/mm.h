@@ -15,7 +15,8 @@
 
 static inline void *mm_mmap(void *at, size_t length, int prot, int flags, int fd, off_t offset)
 {
-	return (void *)syscall(SYS_mmap, at, length, (long)prot, (long)flags, (long)fd, offset);	/* MAP_FAILED is -1 */
+	/* MAP_FAILED is -1. */
+	return (void *)syscall(SYS_mmap, at, length, (long)prot, (long)flags, (long)fd, offset);
 }
 
 static inline int mm_munmap(void *at, size_t length)

@@ -39,7 +39,9 @@ static void __attribute__((format(printf, 1, 2))) line(const char *format, ...)
 	if (n > LINE - 2)
 		n = LINE - 2;
 	text[n++] = '\n';
-	fd = strcmp(where, "-") == 0 ? STDERR_FILENO : open(where, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0666);
+	fd = STDERR_FILENO;
+	if (strcmp(where, "-") != 0)
+		fd = open(where, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0666);
 	if (fd < 0)
 		return;
 	(void)!write(fd, text, (size_t)n);

@@ -121,8 +121,9 @@ static int detach(const struct range *r, const char *reason)
 		return 0;
 	explain_detached(r->map, r->end - r->start, reason);
 	rc = map_detach(r->map);
+	/* Without memory for that either, it is mapped to the end of the process. */
 	if (rc)
-		(void)table_insert(&back);	/* without memory for that either, it is mapped to the end of the process */
+		(void)table_insert(&back);
 	return rc;
 }
 

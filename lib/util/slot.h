@@ -21,7 +21,9 @@
 #define SLOT_MAX	256U
 #define SLOT_SHARED	(SLOT_MAX - 1)
 
-/* Of slot.c, and known to the linker: without a call in position-independent code, which would cost as much as a count. */
+/*
+ * Of slot.c, and known to the linker: without a call in position-independent code, which would cost as much as a count.
+ */
 #define SLOT_LOCAL	extern _Thread_local __attribute__((tls_model("initial-exec")))
 
 SLOT_LOCAL unsigned int slot_number;		/* of this thread + 1; 0: none yet */

@@ -181,7 +181,8 @@ void add_lines_of_sizes(const struct map_line *like, const char *load, const cha
 void add_lines_of_accesses(struct map_line *lines, unsigned int *n)
 {
 	static const struct map_line like = {
-		.beside = "tmpfs", .begin = begin_accesses, .run = run_accesses, .end = end_mapped, .pairs = 40, .even = true,
+		.beside = "tmpfs", .begin = begin_accesses, .run = run_accesses, .end = end_mapped,
+		.pairs = 40, .even = true,
 	};
 
 	add_lines_of_sizes(&like, "load", "store", lines, n);

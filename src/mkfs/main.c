@@ -189,7 +189,8 @@ static int check_size(struct mkfs *m, const struct stat *st, struct err *err)
 	const uint64_t min = (uint64_t)POOL_MIN_BLOCKS * BLOCK_SIZE;
 
 	if (m->size && m->size < min)
-		return err_set(err, -EINVAL, "--size %" PRIu64 ": too small for a pool, at least %" PRIu64 " are needed",
+		return err_set(err, -EINVAL,
+			       "--size %" PRIu64 ": too small for a pool, at least %" PRIu64 " are needed",
 			       m->size, min);
 	if (!m->exists && !m->size)
 		return err_set(err, -ENOENT, "%s: does not exist; --size is needed to create it", m->path);

@@ -41,7 +41,8 @@ step "both are damaged"
 make_pool 64
 overwrite 0
 overwrite $last
-both="$pool: superblock at byte 0 has crc [0-9a-f]{8}, needed [0-9a-f]{8}, and the copy at byte $((last * 4096)) has crc"
+both="$pool: superblock at byte 0 has crc [0-9a-f]{8}, needed [0-9a-f]{8},"
+both+=" and the copy at byte $((last * 4096)) has crc"
 expect_error "$both" "$inodax" -f "$pool" "$mnt"
 expect_error "$both" "$ctl" info "$pool"
 expect_error "$pool: contains a damaged or newer inodax pool; use -f" "$mkfs" "$pool"

@@ -40,8 +40,8 @@ static int unlink_many(struct fs *fs, const char *dir, unsigned int first, unsig
 /* ---- A directory block freed, then file data in its place ---------------------------------------------- */
 
 /*
- * Blocks are given out one after the other here: the directory's first, the file's, the directory's second. When that one is
- * dropped, the file's next block is wanted exactly there.
+ * Blocks are given out one after the other here: the directory's first, the file's, the directory's second. When that
+ * one is dropped, the file's next block is wanted exactly there.
  */
 static int setup_dir_block(struct fs *fs)
 {
@@ -151,7 +151,7 @@ static int chmod_root(struct fs *fs, mode_t mode)
 	return fs_setattr(fs, &cred, INO_ROOT, &(struct stat){ .st_mode = mode }, FS_SET_MODE, NULL);
 }
 
-/* Records enough to go round a ring of 256 KiB several times, of mixed lengths: some old ones begin where new ones end. */
+/* Records enough to go round a ring of 256 KiB many times, of mixed lengths: some old ones begin where new ones end. */
 static int setup_round(struct fs *fs)
 {
 	const struct stat times = { .st_atim = { 1, 2 }, .st_mtim = { 3, 4 } };

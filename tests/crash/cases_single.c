@@ -411,9 +411,9 @@ static int op_promote_fragmented(struct fs *fs)
 	return promote_f(fs, 128 * KIB);
 }
 
-#define SINGLE(op, prepare)	{ .name = #op, .setup = prepare, .steps = { { .name = #op, .run = op } } }
-#define MIXED(op, prepare)	{ .name = #op, .setup = prepare, .steps = { { .name = #op, .run = op, .mixed = true } } }
-#define TIMED(op, prepare)	{ .name = #op, .setup = prepare, .steps = { { .name = #op, .run = op, .times = true } } }
+#define SINGLE(op, before)	{ .name = #op, .setup = before, .steps = { { .name = #op, .run = op } } }
+#define MIXED(op, before)	{ .name = #op, .setup = before, .steps = { { .name = #op, .run = op, .mixed = true } } }
+#define TIMED(op, before)	{ .name = #op, .setup = before, .steps = { { .name = #op, .run = op, .times = true } } }
 
 const struct crash_case crash_single_cases[] = {
 	SINGLE(op_create, setup_tree),

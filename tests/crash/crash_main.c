@@ -63,6 +63,7 @@ int main(int argc, char **argv)
 	printf("seed %llu\n", (unsigned long long)opt.seed);
 	run_table(crash_single_cases, only, &opt, &total);
 	run_table(crash_sequence_cases, only, &opt, &total);
-	printf("%llu images, %llu violations\n", (unsigned long long)total.images, (unsigned long long)total.violations);
+	printf("%llu images, %llu violations\n", (unsigned long long)total.images,
+	       (unsigned long long)total.violations);
 	return total.images == 0 || total.violations ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -75,7 +75,9 @@ static uint64_t hunt(const struct crash_options *opt)
 
 int main(void)
 {
-	struct crash_options opt = { .seed = 1, .subset_lines = 6, .samples = 64, .quiet = true, .stop_at_first = true };
+	struct crash_options opt = {
+		.seed = 1, .subset_lines = 6, .samples = 64, .quiet = true, .stop_at_first = true,
+	};
 	int missed = 0;
 
 	crash_init();

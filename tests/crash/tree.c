@@ -1,5 +1,6 @@
 /*
- * The visible state of a filesystem as a sorted array of nodes. Written for clarity: everything is read again each time.
+ * The visible state of a filesystem as a sorted array of nodes. Written for clarity: everything is read again each
+ * time.
  */
 #include "tree.h"
 
@@ -74,10 +75,11 @@ static char *attrs_text(struct walk *w, const struct stat *st)
 	if (S_ISLNK(st->st_mode))
 		fs_readlink(w->fs, st->st_ino, target, sizeof(target));
 	fs_getflags(w->fs, st->st_ino, &flags, &projid);
-	text = format("mode %o nlink %lu uid %u gid %u size %lld blocks %lld rdev %lx flags %x projid %u mtime %lld.%09ld "
-		      "target '%s'%s", st->st_mode, (unsigned long)st->st_nlink, st->st_uid, st->st_gid,
-		      (long long)st->st_size, (long long)st->st_blocks, (unsigned long)st->st_rdev, flags, projid,
-		      w->times ? (long long)st->st_mtim.tv_sec : 0, w->times ? st->st_mtim.tv_nsec : 0, target, xattrs);
+	text = format("mode %o nlink %lu uid %u gid %u size %lld blocks %lld rdev %lx flags %x projid %u "
+		      "mtime %lld.%09ld target '%s'%s", st->st_mode, (unsigned long)st->st_nlink, st->st_uid,
+		      st->st_gid, (long long)st->st_size, (long long)st->st_blocks, (unsigned long)st->st_rdev, flags,
+		      projid, w->times ? (long long)st->st_mtim.tv_sec : 0, w->times ? st->st_mtim.tv_nsec : 0, target,
+		      xattrs);
 	free(xattrs);
 	return text;
 }

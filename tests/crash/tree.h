@@ -22,7 +22,7 @@ struct tree {
 	size_t		  count;
 };
 
-/* tree_read - walk from the root. `times`: mtime belongs to the value. NULL on any error of the filesystem (printed). */
+/* tree_read - walk from the root. `times`: mtime belongs to the value. NULL: an error of the filesystem (printed). */
 struct tree *tree_read(struct fs *fs, bool times);
 void tree_free(struct tree *t);
 

@@ -42,9 +42,10 @@ static void compare_unit(const struct pair *p, uint64_t unit, bool head)
 	want |= u->poison ? FOLIO_POISON : 0;
 	want |= (uint64_t)u->refs << FOLIO_REF_SHIFT | (uint64_t)u->maps << FOLIO_MAP_SHIFT;
 	if (word != want)
-		am_fail("unit %lu: refs %u maps %u owner %u share %u word %lx; model: refs %u maps %u owner %u share %u word %lx",
-			unit, folio_refcount(word), folio_mapcount(word), folio_owner(word), folio_share(word), word, u->refs,
-			u->maps, u->owner, u->share, want);
+		am_fail("unit %lu: refs %u maps %u owner %u share %u word %lx; "
+			"model: refs %u maps %u owner %u share %u word %lx", unit, folio_refcount(word),
+			folio_mapcount(word), folio_owner(word), folio_share(word), word, u->refs, u->maps, u->owner,
+			u->share, want);
 	if (p->sim->used[unit] != u->used || p->sim->owners[unit] != u->owners)
 		am_fail("unit %lu: used %u, owners %u; model: used %u, owners %u", unit, p->sim->used[unit],
 			p->sim->owners[unit], u->used, u->owners);
@@ -102,11 +103,11 @@ static void compare_entries(const struct pair *p, unsigned int n)
 		const struct am_entry *w = &f->entry[e.index];
 		bool big = e.size > pgmap_base_size(p->sim->pg);
 
-		if (e.locked || e.kind != kinds[w->kind] || big != w->big || e.dirty != w->dirty || e.towrite != w->towrite ||
-		    (w->kind == AM_REAL && e.unit != w->unit))
-			am_fail("file %u has an entry at %lu: kind %d big %d dirty %d towrite %d unit %lu locked %d; model: "
-				"kind %d big %d dirty %d towrite %d unit %u", n, e.index, e.kind, big, e.dirty, e.towrite, e.unit,
-				e.locked, w->kind, w->big, w->dirty, w->towrite, w->unit);
+		if (e.locked || e.kind != kinds[w->kind] || big != w->big || e.dirty != w->dirty ||
+		    e.towrite != w->towrite || (w->kind == AM_REAL && e.unit != w->unit))
+			am_fail("file %u has an entry at %lu: kind %d big %d dirty %d towrite %d unit %lu locked %d; "
+				"model: kind %d big %d dirty %d towrite %d unit %u", n, e.index, e.kind, big, e.dirty,
+				e.towrite, e.unit, e.locked, w->kind, w->big, w->dirty, w->towrite, w->unit);
 		next = e.index + (big ? p->m.big : 1);
 	}
 	if (found != f->entries)
@@ -121,12 +122,13 @@ static void compare_file(const struct pair *p, unsigned int n)
 	if (!s)
 		return;
 	if (s->gone != f->gone || !s->mapping == f->cached || s->refs != f->refs)
-		am_fail("file %u: gone %d cached %d refs %u; model: %d %d %u", n, s->gone, s->mapping != NULL, s->refs, f->gone,
-			f->cached, f->refs);
+		am_fail("file %u: gone %d cached %d refs %u; model: %d %d %u", n, s->gone, s->mapping != NULL, s->refs,
+			f->gone, f->cached, f->refs);
 	if (f->gone)
 		return;
 	if (s->size != f->size || s->meta_dirty != f->meta_dirty)
-		am_fail("file %u: size %lu meta_dirty %d; model: %lu %d", n, s->size, s->meta_dirty, f->size, f->meta_dirty);
+		am_fail("file %u: size %lu meta_dirty %d; model: %lu %d", n, s->size, s->meta_dirty, f->size,
+			f->meta_dirty);
 	compare_slots(p, n);
 	compare_entries(p, n);
 }
@@ -154,17 +156,19 @@ static void compare_vma(const struct pair *p, unsigned int mm, const struct sim_
 
 	if (!w || w->address != s->address || w->index != s->dax.index || w->count != s->dax.count ||
 	    p->file[w->file] != s->file)
-		am_fail("mm %u has a VMA at %lx, of index %lu+%lu; the model has not", mm, s->address, s->dax.index, s->dax.count);
+		am_fail("mm %u has a VMA at %lx, of index %lu+%lu; the model has not", mm, s->address, s->dax.index,
+			s->dax.count);
 	flags = (w->shared ? SIM_SHARED : 0) | (w->write ? SIM_WRITE : 0) | (w->sync ? SIM_SYNC : 0) |
 		(w->nohuge ? SIM_NOHUGE : 0);
 	if (s->flags != flags || s->dax.zapping != w->n_pending)
-		am_fail("mm %u, VMA at %lx: flags %x, %u revocations; model: %x, %u", mm, s->address, s->flags, s->dax.zapping,
-			flags, w->n_pending);
+		am_fail("mm %u, VMA at %lx: flags %x, %u revocations; model: %x, %u", mm, s->address, s->flags,
+			s->dax.zapping, flags, w->n_pending);
 	for (uint64_t i = 0; i < w->count; i++)
 		if (!same_pte(p, &s->pte[i], &w->pte[i]))
-			am_fail("mm %u index %lu of file %u is mapped: kind %d size %d write %d unit %lu; model: kind %d big %d "
-				"write %d unit %u", mm, w->index + i, w->file, s->pte[i].kind, s->pte[i].size, s->pte[i].write,
-				s->pte[i].unit, w->pte[i].kind, w->pte[i].big, w->pte[i].write, w->pte[i].unit);
+			am_fail("mm %u index %lu of file %u is mapped: kind %d size %d write %d unit %lu; "
+				"model: kind %d big %d write %d unit %u", mm, w->index + i, w->file, s->pte[i].kind,
+				s->pte[i].size, s->pte[i].write, s->pte[i].unit, w->pte[i].kind, w->pte[i].big,
+				w->pte[i].write, w->pte[i].unit);
 }
 
 static void compare_mm(const struct pair *p, unsigned int mm)
@@ -175,8 +179,8 @@ static void compare_mm(const struct pair *p, unsigned int mm)
 	struct list *pos;
 
 	if (s->faults != w->faults || s->major != w->major || s->machine_checks != w->machine_checks)
-		am_fail("mm %u: %lu faults, %lu major, %lu machine checks; model: %lu, %lu, %lu", mm, s->faults, s->major,
-			s->machine_checks, w->faults, w->major, w->machine_checks);
+		am_fail("mm %u: %lu faults, %lu major, %lu machine checks; model: %lu, %lu, %lu", mm, s->faults,
+			s->major, s->machine_checks, w->faults, w->major, w->machine_checks);
 	for (unsigned int i = 0; i < AM_VMAS; i++)
 		left += p->m.vma[i] && p->m.vma[i]->mm == mm;
 	list_for_each(pos, &p->mm[mm]->vmas) {
@@ -209,8 +213,8 @@ void compare_bytes(const struct pair *p)
 				uint8_t is = sim_peek(p->sim, s->unit, b ? p->m.unit_bytes - 1 : 0);
 
 				if (is != p->m.unit[s->unit].bytes[b])
-					am_fail("file %u index %lu, unit %u: byte %u is %u; model: %u", n, i, s->unit, b, is,
-						p->m.unit[s->unit].bytes[b]);
+					am_fail("file %u index %lu, unit %u: byte %u is %u; model: %u", n, i, s->unit,
+						b, is, p->m.unit[s->unit].bytes[b]);
 			}
 		}
 }

@@ -427,7 +427,8 @@ static bool table_there(const struct am *m, const struct am_vma *v, uint64_t ind
 	uint64_t at = v->address + (index - v->index) * m->unit_bytes;
 
 	for (uint64_t i = 0; i < v->count; i++)
-		if (v->pte[i].kind != AM_NOT && !v->pte[i].big && (v->address + i * m->unit_bytes) / table == at / table)
+		if (v->pte[i].kind != AM_NOT && !v->pte[i].big &&
+		    (v->address + i * m->unit_bytes) / table == at / table)
 			return true;
 	return false;
 }

@@ -69,7 +69,8 @@ void say(const char *fmt, ...)
 
 static void how_to_rerun(void)
 {
-	fprintf(stderr, "seed %lu, round %lu, step %lu of it, %lu in all. The last steps:\n", seed, round_no, step, done);
+	fprintf(stderr, "seed %lu, round %lu, step %lu of it, %lu in all. The last steps:\n", seed, round_no, step,
+		done);
 	for (uint64_t i = step >= HISTORY ? step - HISTORY + 1 : 0; i <= step; i++)
 		fprintf(stderr, "  %lu: %s\n", i, history[i % HISTORY]);
 	fprintf(stderr, "again: arbiter_random --seed %lu --round %lu --steps %lu\n", seed, round_no, step + 1);

@@ -546,7 +546,8 @@ static void do_read(void)
 	if (f == AM_FILES)
 		return;
 	say("read file %u index %lu byte %u", f, index, byte);
-	same("the read", sim_read(p.file[f], index * p.m.unit_bytes + byte_offset(byte)), am_read(&p.m, f, index, byte));
+	same("the read", sim_read(p.file[f], index * p.m.unit_bytes + byte_offset(byte)),
+	     am_read(&p.m, f, index, byte));
 }
 
 static void reflink_range(unsigned int from, unsigned int to, uint64_t index, uint64_t count)
@@ -734,8 +735,8 @@ static const struct {
 	unsigned int	 weight;
 } ops[] = {
 	{ do_load, 180 }, { do_store, 180 }, { do_pin, 40 }, { do_unpin, 60 },
-	{ do_mmap, 60 }, { do_munmap, 20 }, { do_protect, 10 }, { do_nohuge, 6 }, { do_dontneed, 20 }, { do_mremap, 10 },
-	{ do_exit, 4 }, { do_fork, 10 }, { do_late, 4 }, { do_answer, 16 },
+	{ do_mmap, 60 }, { do_munmap, 20 }, { do_protect, 10 }, { do_nohuge, 6 }, { do_dontneed, 20 },
+	{ do_mremap, 10 }, { do_exit, 4 }, { do_fork, 10 }, { do_late, 4 }, { do_answer, 16 },
 	{ do_truncate, 10 }, { do_punch, 24 }, { do_zero_range, 10 }, { do_break, 10 }, { do_fallocate, 16 },
 	{ do_write, 40 }, { do_read, 30 }, { do_reflink, 14 }, { do_fsync, 20 }, { do_invalidate, 10 }, { do_large, 6 },
 	{ do_life, 10 }, { do_place, 6 }, { do_room, 6 }, { do_poison, 4 }, { do_repair, 6 },

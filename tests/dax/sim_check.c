@@ -238,7 +238,8 @@ static void check_word(struct tally *t, uint64_t unit, uint64_t word)
 	const struct found *f = &t->unit[unit];
 
 	if (folio_refcount(word) != f->refs || folio_mapcount(word) != f->maps)
-		sim_fail("I1: unit %lu: word %lx, there are %u references and %u mappings", unit, word, f->refs, f->maps);
+		sim_fail("I1: unit %lu: word %lx, there are %u references and %u mappings", unit, word, f->refs,
+			 f->maps);
 	if (folio_refcount(word) && pgmap_state(t->sim->pg) == PGMAP_DRAINED)
 		sim_fail("I2, I10: unit %lu has references in a pgmap that was drained", unit);
 	/* Nothing more can be wrong with a word of 0: a head would be free, and a tail's is so. */

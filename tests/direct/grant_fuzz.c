@@ -1,13 +1,14 @@
 /*
- * Messages of direct.h by chance: some as a client would send them, some with fields that are wrong, forged, replayed or
- * random. The daemon has to answer each with 0 or an errno of its own, and to keep its accounts: that is looked at by
- * who runs this (no reference is left), and by each answer to FAULT, which must be of the file that was asked for and
- * of nobody else's blocks.
+ * Messages of direct.h by chance: some as a client would send them, some with fields that are wrong, forged, replayed
+ * or random. The daemon has to answer each with 0 or an errno of its own, and to keep its accounts: that is looked at
+ * by who runs this (no reference is left), and by each answer to FAULT, which must be of the file that was asked for
+ * and of nobody else's blocks.
  *
  *	grant_fuzz DIR SEED MESSAGES
  *	grant_fuzz garbage DIR SHM SEED ROUNDS
  *		clients that write garbage over all of their page at any moment, and all the time over the lists of
- *		all grants if they may (root). SHM is the directory of the mount's shared memory: nobody else may write there.
+ *		all grants if they may (root). SHM is the directory of the mount's shared memory: nobody else may write
+ *		there.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -72,7 +73,9 @@ static bool one_in(uint64_t n)
 /* Numbers that are near something. */
 static uint64_t odd_number(void)
 {
-	static const uint64_t some[] = { 0, 1, 4095, 4096, LENGTH, LENGTH + 1, INT64_MAX, UINT64_MAX, 1ULL << 62, 1ULL << 32 };
+	static const uint64_t some[] = {
+		0, 1, 4095, 4096, LENGTH, LENGTH + 1, INT64_MAX, UINT64_MAX, 1ULL << 62, 1ULL << 32,
+	};
 
 	return some[rnd(sizeof(some) / sizeof(some[0]))] + rnd(3) - 1;
 }
@@ -162,7 +165,8 @@ static void check_answer(const struct direct_fault *asked, const struct direct_f
 
 		check(e->offset == at && e->length && !(e->length & 4095) && e->type <= DIRECT_POISON);
 		if (e->type == DIRECT_POOL)
-			check(!(e->addr & 4095) && e->addr < pool_bytes && e->length <= pool_bytes - e->addr && e->addr);
+			check(e->addr && !(e->addr & 4095) && e->addr < pool_bytes &&
+			      e->length <= pool_bytes - e->addr);
 		at += e->length;
 	}
 	check(f->next == at);

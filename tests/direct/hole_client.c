@@ -4,8 +4,8 @@
  * cannot be mapped directly here, for the reason on standard output.
  *
  *	hole_client random FILE LENGTH COUNT
- *		loads and stores of 8 bytes anywhere, and nothing else gets blocks: "blocks N", of 4 KiB, at the next line
- *		of input unmapped
+ *		loads and stores of 8 bytes anywhere, and nothing else gets blocks: "blocks N", of 4 KiB, at the next
+ *		line of input unmapped
  *	hole_client system FILE OTHER
  *		read(2) into a hole and write(2) from one
  *	hole_client threads FILE

@@ -340,7 +340,8 @@ static void store_at(uint64_t from, uint64_t to, uint64_t at, uint64_t length)
 static void *storing(void *arg)
 {
 	while (!atomic_load(&storer.stop)) {
-		store_at(storer.from, storer.to, next(&storer.state, UINT64_MAX), 8 + next(&storer.state, PAGE / 8) * 8);
+		store_at(storer.from, storer.to, next(&storer.state, UINT64_MAX),
+			 8 + next(&storer.state, PAGE / 8) * 8);
 		usleep(20);
 	}
 	return arg;

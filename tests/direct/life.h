@@ -113,8 +113,8 @@ struct filler {
 };
 
 /*
- * fill_start - a file, empty yet. fill_more - to the last free block. fill_all - both. fill_check - is it all there, and
- * nothing else? fill_end - the same, and remove it.
+ * fill_start - a file, empty yet. fill_more - to the last free block. fill_all - both. fill_check - is it all there,
+ * and nothing else? fill_end - the same, and remove it.
  */
 void fill_start(struct filler *f);
 void fill_more(struct filler *f);

@@ -1,21 +1,22 @@
 /*
- * A program with maps, for scripts. Each fact is a line on standard output; what is not as it has to be goes to standard
- * error, with status 1.
+ * A program with maps, for scripts. Each fact is a line on standard output; what is not as it has to be goes to
+ * standard error, with status 1.
  *
  *	map_client basic FILE [CACHED]
  *		a map for writing, a plain program's read() and write() beside it; CACHED: the map need not be direct
  *	map_client fork FILE
  *		parent and child with one map
  *	map_client faults FILE LENGTH
- *		touch all of it, say what that took and how it is mapped ("faults N", "pmd_kib N", "rss_kib N", "page_shift N",
- *		"mapped"); at the next line of input map no more than half of it ("half"), at the next none
+ *		touch all of it, say what that took and how it is mapped ("faults N", "pmd_kib N", "rss_kib N",
+ *		"page_shift N", "mapped"); at the next line of input map no more than half of it ("half"), at the next
+ *		none
  *	map_client hold FILE LENGTH WRITE [closed]
- *		map [0, LENGTH) (WRITE: 1 stores too), say "mapped ADDRESS PID"; closed: close every descriptor then. Then
- *		answer lines of standard input: load OFF; store OFF VALUE; query OFF; sync; unmap; quit.
+ *		map [0, LENGTH) (WRITE: 1 stores too), say "mapped ADDRESS PID"; closed: close every descriptor then.
+ *		Then answer lines of standard input: load OFF; store OFF VALUE; query OFF; sync; unmap; quit.
  *		A load or store that raises SIGBUS is answered "sigbus".
  *	map_client many DIRECTORY COUNT LENGTH
- *		map [0, LENGTH) of the files 0 to COUNT - 1 of the directory for loads, load a byte of each page, say "mapped PID"; end when
- *		standard input does
+ *		map [0, LENGTH) of the files 0 to COUNT - 1 of the directory for loads, load a byte of each page, say
+ *		"mapped PID"; end when standard input does
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -282,7 +283,8 @@ static bool answer(struct inodax_map **m, size_t length, const char *line)
 	} else if (!strcmp(verb, "query") && n == 2) {
 		struct inodax_query q = query_at(*m, offset);
 
-		printf("%s %" PRIu64 " %" PRIu64 " %u %s\n", kind_name(q.kind), q.offset, q.length, q.page_shift, q.reason);
+		printf("%s %" PRIu64 " %" PRIu64 " %u %s\n", kind_name(q.kind), q.offset, q.length, q.page_shift,
+		       q.reason);
 	} else if (!strcmp(verb, "sync")) {
 		printf("sync %d\n", inodax_sync(*m, 0, length));
 	} else if (!strcmp(verb, "unmap")) {
@@ -353,7 +355,7 @@ int main(int argc, char **argv)
 		return hold(argv[2], strtoul(argv[3], NULL, 0), atoi(argv[4]), argc == 6);
 	if (!strcmp(verb, "many") && argc == 5)
 		return many(argv[2], atoi(argv[3]), strtoul(argv[4], NULL, 0));
-	fprintf(stderr, "usage: map_client basic FILE [CACHED] | fork FILE | faults FILE LENGTH | hold FILE LENGTH WRITE [closed] | "
-		"many DIRECTORY COUNT LENGTH\n");
+	fprintf(stderr, "usage: map_client basic FILE [CACHED] | fork FILE | faults FILE LENGTH | "
+		"hold FILE LENGTH WRITE [closed] | many DIRECTORY COUNT LENGTH\n");
 	return 2;
 }

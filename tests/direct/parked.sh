@@ -1,6 +1,6 @@
 #!/bin/bash
-# Requests that wait for a client which does not answer: whatever number of them, the mount goes on for everybody else, and
-# for whoever else uses the same files. The client has an hour, so what is pending is pending until it is let go on.
+# Requests that wait for a client which does not answer: whatever number of them, the mount goes on for everybody else,
+# and for whoever else uses the same files. The client has an hour, so what is pending is pending until it is let go on.
 # shellcheck source=tests/lib/maps.sh
 . "${top_srcdir:-.}/tests/lib/maps.sh"
 
@@ -54,8 +54,9 @@ end_client() {
 	same "status of the client: $(cat "$dir/client")" "$ended" 0
 }
 
-# copy_once: the kernel (Linux 6.18) asks for the newer form of copy_file_range() first, which the library does not know; when
-# two that come at once learn of that, the second takes it that there is neither, and copies through the page cache for good.
+# copy_once: the kernel (Linux 6.18) asks for the newer form of copy_file_range() first, which the library does not
+# know; when two that come at once learn of that, the second takes it that there is neither, and copies through the page
+# cache for good.
 copy_once() {
 	python3 - "$mnt/copied" <<- 'END'
 		import os, sys
@@ -125,7 +126,8 @@ others_go_on() {
 	local n
 	for n in 1 2 3 4 5 6 7 8; do
 		timeout 120 ls -l "$mnt" > "$dir/ls" || fail "ls: status $?"
-		timeout 120 dd if=/dev/urandom of="$mnt/other.$n" bs=64k count=4 conv=fsync status=none || fail "a write: status $?"
+		timeout 120 dd if=/dev/urandom of="$mnt/other.$n" bs=64k count=4 conv=fsync status=none ||
+			fail "a write: status $?"
 		timeout 120 cat "$mnt/other.$n" > "$dir/other.$n" || fail "a read: status $?"
 		timeout 120 truncate -s 1000 "$mnt/other.$n" || fail "truncate: status $?"
 		timeout 120 mv "$mnt/other.$n" "$mnt/moved.$n" || fail "mv: status $?"
@@ -147,8 +149,8 @@ second_client() {
 	same "requests that were answered: $(cat "$dir/requests")" "$(answered)" 0
 }
 
-# requests_wait THREADS: with so many for them. What the page cache asks for has threads beside these, the loop has its own,
-# and there are some more.
+# requests_wait THREADS: with so many for them. What the page cache asks for has threads beside these, the loop has its
+# own, and there are some more.
 requests_wait() {
 	local i pid threads most
 	most=$((($(nproc) > 4 ? 4 * $(nproc) : 16) + count / ${#kinds[@]} + 1 + $1 + 8))

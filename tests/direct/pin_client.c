@@ -6,8 +6,8 @@
  *	unpin
  *	unmap			the map
  *	close			every descriptor from 3 on
- *	ring			register the pin's handle with an io_uring, and leave that to a child that has nothing else;
- *				"ok PID", and it ends by a signal
+ *	ring			register the pin's handle with an io_uring, and leave that to a child that has nothing
+ *				else; "ok PID", and it ends by a signal
  *	fork			a child that lets go of the pin and ends; "ok" if that is 0
  *	load OFFSET		"ok BYTE"
  *	pipe			the first 64 KiB of the map, their pages themselves, into a pipe (vmsplice)

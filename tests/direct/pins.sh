@@ -1,6 +1,6 @@
 #!/bin/bash
-# Pins hold blocks through munmap, close, unlink and the end of the process that made them, as long as somebody has their
-# handle; truncate waits for them; and tools say whose they are.
+# Pins hold blocks through munmap, close, unlink and the end of the process that made them, as long as somebody has
+# their handle; truncate waits for them; and tools say whose they are.
 # shellcheck source=tests/lib/maps.sh
 . "${top_srcdir:-.}/tests/lib/maps.sh"
 

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Blocks that were mapped directly rest before another file gets them: the kernel may still do something with a page that
-# was unmapped, which nobody told. They count as free, and who needs them waits.
+# Blocks that were mapped directly rest before another file gets them: the kernel may still do something with a page
+# that was unmapped, which nobody told. They count as free, and who needs them waits.
 # shellcheck source=tests/lib/maps.sh
 . "${top_srcdir:-.}/tests/lib/maps.sh"
 

@@ -32,7 +32,8 @@ void raw_die(const char *fmt, ...)
 void raw_must(const char *what, long is, long want, const char *file, int line)
 {
 	if (is != want)
-		raw_die("%s:%d: %s gives %ld (%s), not %ld", file, line, what, is, is < 0 ? strerror((int)-is) : "", want);
+		raw_die("%s:%d: %s gives %ld (%s), not %ld", file, line, what, is, is < 0 ? strerror((int)-is) : "",
+			want);
 }
 
 int raw_ioctl(const struct raw *r, unsigned long request, void *arg)

@@ -1,5 +1,6 @@
 /*
- * A client of direct.h without a library: each message as the test wants it, and no help. One file, one grant, one area.
+ * A client of direct.h without a library: each message as the test wants it, and no help. One file, one grant, one
+ * area.
  *
  * Whatever fails that has to work ends the test with a line that says what.
  */

@@ -1,6 +1,6 @@
 #!/bin/bash
-# A pool that can map no less than 2 MiB, as device-DAX: files that share such a unit, or lie in pieces, move to units of
-# their own when they are mapped, and nothing else about them changes.
+# A pool that can map no less than 2 MiB, as device-DAX: files that share such a unit, or lie in pieces, move to units
+# of their own when they are mapped, and nothing else about them changes.
 # shellcheck source=tests/lib/maps.sh
 . "${top_srcdir:-.}/tests/lib/maps.sh"
 

@@ -86,8 +86,8 @@ def large(name, rounds):
                              [int.from_bytes(half[i:i + 4], "little") for i in range(0, length, MIB)])
     print("large appends:", 4 * rounds)
 
-# The kernel tells of an O_APPEND descriptor's RWF_NOAPPEND no more than that it is O_APPEND: the data is at the end, where
-# the kernel does not expect it, and from then on its idea of the end is too small.
+# The kernel tells of an O_APPEND descriptor's RWF_NOAPPEND no more than that it is O_APPEND: the data is at the end,
+# where the kernel does not expect it, and from then on its idea of the end is too small.
 def stale(name):
     fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
     other = os.open(name, os.O_WRONLY | os.O_APPEND)
@@ -149,7 +149,8 @@ def others(name):
 END
 
 append() {
-	timeout 600 python3 "$dir/append.py" "$@" > "$dir/out" 2> "$dir/err" || fail "append.py $*: $(tail -n 1 "$dir/err")"
+	timeout 600 python3 "$dir/append.py" "$@" > "$dir/out" 2> "$dir/err" ||
+		fail "append.py $*: $(tail -n 1 "$dir/err")"
 	cat "$dir/out"
 }
 

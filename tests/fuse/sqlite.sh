@@ -18,7 +18,8 @@ inserts() {
 		for (i = 1; i <= rows; i++) {
 			if (i % batch == 1)
 				print "BEGIN;"
-			printf "INSERT INTO t VALUES(%d, %cs%d%c, zeroblob(%d));\n", i, 39, i * 7919 % 1000003, 39, i % 64
+			printf "INSERT INTO t VALUES(%d, %cs%d%c, zeroblob(%d));\n", i, 39, i * 7919 % 1000003, 39,
+				i % 64
 			if (i % batch == 0)
 				print "COMMIT;"
 		}

@@ -53,7 +53,8 @@ metadata() {
 		getfattr -R -h -d -m - . | sort
 		stat -c '%t %T' dir/null 2> /dev/null || true
 		stat -c 'hard links %h' dir/numbers
-		[ "$(stat -c %i dir/numbers)" = "$(stat -c %i 'dir/with space/hard link')" ] || echo "not the same inode"
+		[ "$(stat -c %i dir/numbers)" = "$(stat -c %i 'dir/with space/hard link')" ] ||
+			echo "not the same inode"
 		stat -c 'sparse blocks %b' dir/sparse
 	) > "$dir/metadata.$2"
 }

@@ -139,7 +139,9 @@ static void change_attributes(struct walk *w, uint64_t ino)
 {
 	struct stat st = { .st_mode = (mode_t)fuzz_below(w->rnd, 010000), .st_uid = 5, .st_gid = 5,
 			   .st_size = (off_t)any_offset(w->rnd) };
-	static const uint8_t acl[] = { 2, 0, 0, 0, 1, 0, 7, 0, 0, 0, 0, 0, 4, 0, 5, 0, 0, 0, 0, 0, 32, 0, 0, 0, 0, 0, 0, 0 };
+	static const uint8_t acl[] = {
+		2, 0, 0, 0, 1, 0, 7, 0, 0, 0, 0, 0, 4, 0, 5, 0, 0, 0, 0, 0, 32, 0, 0, 0, 0, 0, 0, 0,
+	};
 	uint32_t projid = 7;
 
 	switch (fuzz_below(w->rnd, 6)) {

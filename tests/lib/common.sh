@@ -123,7 +123,8 @@ need_inodax() {
 need_preload() {
 	local library=$top_builddir/.libs/libinodax-preload.so
 	[ -e "$library" ] || fail "$library is not built"
-	! grep -q -a -E '__(asan|tsan)_init' "$library" || skip "$library has a sanitizer in it; other programs cannot load it"
+	! grep -q -a -E '__(asan|tsan)_init' "$library" ||
+		skip "$library has a sanitizer in it; other programs cannot load it"
 }
 
 need_private_mounts() {

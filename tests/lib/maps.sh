@@ -6,8 +6,8 @@
 #
 # And two programs, A and B, that hold a map each and do what they are told ($client: tests/direct/map_client, "hold"):
 #
-#	start A|B FILE LENGTH WRITE [closed]	$a_pid and $a_at, or $b_pid and $b_at: the process, and where it maps. By the
-#						command "${as[@]}", if any
+#	start A|B FILE LENGTH WRITE [closed]	$a_pid and $a_at, or $b_pid and $b_at: the process, and where it maps.
+#						By the command "${as[@]}", if any
 #	tell A|B COMMAND...; says TEXT A|B WANTED COMMAND...; stop A|B
 #	kind A|B OFFSET; shift_of A|B OFFSET; becomes A|B OFFSET KIND; mapped_from PID ADDRESS; plus ADDRESS BYTES
 #	fill FILE MIB

@@ -3,8 +3,8 @@
  *
  *	random_ops DIR OPERATIONS [SEED]
  *
- * Runs as root in an empty directory. Prints the seed; a failure prints the operation's number, what was done, what came
- * back and what the model says, and leaves the directory as it is.
+ * Runs as root in an empty directory. Prints the seed; a failure prints the operation's number, what was done, what
+ * came back and what the model says, and leaves the directory as it is.
  */
 #include "model.h"
 
@@ -24,7 +24,7 @@
 
 #define NAMES		10
 #define HELD		8
-#define DEPTH_MAX	3		/* bounds how large the tree can become: it must fit into the pool for any number of operations */
+#define DEPTH_MAX	3		/* bounds the tree: it must fit into the pool for any number of operations */
 
 static const char *root_path;
 static struct node *root;
@@ -574,7 +574,8 @@ static void check_xattrs(const struct node *n, const char *path)
 
 		xattr_name(i, name);
 		r = lgetxattr(path, name, got, sizeof(got));
-		if (x->value ? r != (ssize_t)x->size || memcmp(got, x->value, x->size) != 0 : r >= 0 || errno != ENODATA)
+		if (x->value ? r != (ssize_t)x->size || memcmp(got, x->value, x->size) != 0 :
+			       r >= 0 || errno != ENODATA)
 			wrong("getxattr", path, name);
 	}
 }

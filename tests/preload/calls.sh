@@ -25,7 +25,8 @@ agree "without inodax-run" "$calls" "$mnt/plain" "$steps" "$seed"
 step "with it"
 agree "with inodax-run" "$run" --explain="$dir/explained" "$calls" "$mnt/direct" "$steps" "$seed"
 for what in ': (direct|zero) [0-9]' 'not direct from now on'; do
-	grep -q -E -- "$what" "$dir/explained" || fail "no map that is '$what' among the $(wc -l < "$dir/explained") explained"
+	grep -q -E -- "$what" "$dir/explained" ||
+		fail "no map that is '$what' among the $(wc -l < "$dir/explained") explained"
 done
 nothing_held "with inodax-run"
 

@@ -1,6 +1,6 @@
 #!/bin/bash
-# fio, unmodified, maps files of the mount under inodax-run: all of them directly, whatever the size of the pool's pages,
-# and what it wrote it reads again.
+# fio, unmodified, maps files of the mount under inodax-run: all of them directly, whatever the size of the pool's
+# pages, and what it wrote it reads again.
 # shellcheck source=tests/lib/maps.sh
 . "${top_srcdir:-.}/tests/lib/maps.sh"
 
@@ -20,8 +20,9 @@ fio_ok() {
 	shift
 	step "huge=$huge, $what"
 	: > "$dir/explained"
-	"$run" --explain="$dir/explained" fio --name=verify --directory="$mnt" --ioengine=mmap --bs=4k --verify_fatal=1 \
-		--do_verify=1 --group_reporting "$@" > "$dir/fio.out" 2>&1 || fail "fio $what: $(cat "$dir/fio.out")"
+	"$run" --explain="$dir/explained" fio --name=verify --directory="$mnt" --ioengine=mmap --bs=4k \
+		--verify_fatal=1 --do_verify=1 --group_reporting "$@" > "$dir/fio.out" 2>&1 ||
+		fail "fio $what: $(cat "$dir/fio.out")"
 	! grep -q 'verify:.*bad' "$dir/fio.out" || fail "fio $what: $(cat "$dir/fio.out")"
 	all_direct "$dir/explained"
 	nothing_held "fio $what"
@@ -34,14 +35,15 @@ for huge in never always; do
 	for rw in write randwrite randrw; do
 		fio_ok "$rw, one job" --rw="$rw" --verify=crc32c --size="${size}m" --randrepeat=0
 		rm "$mnt"/*
-		fio_ok "$rw, four jobs, a file each" --rw="$rw" --verify=crc32c --size="$((size / 4))m" --numjobs=4 --randrepeat=0
+		fio_ok "$rw, four jobs, a file each" --rw="$rw" --verify=crc32c --size="$((size / 4))m" --numjobs=4 \
+			--randrepeat=0
 		rm "$mnt"/*
 	done
-	# Several jobs that write one file write the same: the offset of each block. (With an offset to start from, fio's
-	# mmap engine maps another part of the file than it checks, on every filesystem.)
+	# Several jobs that write one file write the same: the offset of each block. (With an offset to start from,
+	# fio's mmap engine maps another part of the file than it checks, on every filesystem.)
 	for rw in write randwrite; do
-		fio_ok "$rw, four jobs, one file" --rw="$rw" --verify=pattern --verify_pattern=%o --size="${size}m" --numjobs=4 \
-			--filename=shared
+		fio_ok "$rw, four jobs, one file" --rw="$rw" --verify=pattern --verify_pattern=%o --size="${size}m" \
+			--numjobs=4 --filename=shared
 	done
 	fio_ok "write, for four jobs to read" --rw=write --verify=crc32c --size="${size}m" --filename=read
 	for rw in read randread; do

@@ -22,7 +22,8 @@ writer() {
 
 # entries: how many direct maps of $mnt/shared inodaxctl sees.
 entries() {
-	"$ctl" map "$mnt/shared" --shm "$dir/shm" --json > "$dir/map" 2> "$dir/err" || fail "inodaxctl map: $(cat "$dir/err")"
+	"$ctl" map "$mnt/shared" --shm "$dir/shm" --json > "$dir/map" 2> "$dir/err" ||
+		fail "inodaxctl map: $(cat "$dir/err")"
 	grep -c '"kind"' "$dir/map" || true
 }
 
@@ -62,9 +63,9 @@ grep -q 'db-shm' "$dir/explained" || fail "the file that both share was not mapp
 for how in plain run; do
 	[ "$how" = plain ] && command=() || command=("$run")
 	same "integrity_check, $how" "$("${command[@]}" sqlite3 "$db" 'PRAGMA integrity_check')" ok
-	same "rows by writer, $how" \
-		"$("${command[@]}" sqlite3 "$db" 'SELECT who, count(*), sum(n) FROM t GROUP BY who ORDER BY who' | tr '\n' ' ')" \
-		"1|$each|$((each * (each + 1) / 2)) 2|$each|$((each * (each + 1) / 2)) "
+	rows=$("${command[@]}" sqlite3 "$db" 'SELECT who, count(*), sum(n) FROM t GROUP BY who ORDER BY who')
+	same "rows by writer, $how" "${rows//$'\n'/ }" \
+		"1|$each|$((each * (each + 1) / 2)) 2|$each|$((each * (each + 1) / 2))"
 done
 
 step "direct, cached for a plain process, and direct again"

@@ -296,7 +296,8 @@ START_TEST(what_would_wait_for_a_mapper_says_so_and_changes_nothing)
 	ck_assert_uint_eq(store(m, 0, 'a'), 0);
 	ck_assert_uint_eq(touch(m, 5, false), DAX_NOPAGE);
 	ck_assert_int_eq(set_size(m, 0, &nowait), FS_WOULD_WAIT);
-	ck_assert_int_eq(fs_fallocate(m->f, &nowait, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, BLOCK), FS_WOULD_WAIT);
+	ck_assert_int_eq(fs_fallocate(m->f, &nowait, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, BLOCK),
+			 FS_WOULD_WAIT);
 	ck_assert_int_eq(fs_fallocate(m->f, &nowait, FALLOC_FL_ZERO_RANGE, 0, BLOCK), FS_WOULD_WAIT);
 	ck_assert_int_eq(write_nowait(m, 5), FS_WOULD_WAIT);
 	ck_assert_int_eq(fs_copy_range(m->f, 0, m->f, 5 * BLOCK, BLOCK, &nowait), FS_WOULD_WAIT);

@@ -116,7 +116,9 @@ static void append_piece(struct fs_file *f, unsigned int number, uint64_t wanted
 
 START_TEST(pieces_of_an_append_go_to_their_places_in_any_order)
 {
-	static const unsigned int orders[][5] = { { 2, 4, 1, 0, 3 }, { 4, 3, 2, 1, 0 }, { 1, 0, 4, 2, 3 }, { 0, 1, 2, 3, 4 } };
+	static const unsigned int orders[][5] = {
+		{ 2, 4, 1, 0, 3 }, { 4, 3, 2, 1, 0 }, { 1, 0, 4, 2, 3 }, { 0, 1, 2, 3, 4 },
+	};
 	struct fs_file *f = create("f");
 
 	write_at(f, 0, 100, 'a');

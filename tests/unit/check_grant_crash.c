@@ -53,7 +53,8 @@ static void fill(struct state *s, unsigned int id, const struct grant_ref *r)
 	ck_assert(r->kind == GRANT_MAP && r->area == id && r->index + span <= INDICES);
 	for (i = 0; i < span; i++) {
 		ck_assert_uint_eq(s->cell[id][r->index + i], 0);
-		s->cell[id][r->index + i] = (uint32_t)((r->unit + (i & ~mask)) << 8 | (i & mask) << 2 | ((unsigned int)r->size + 1));
+		s->cell[id][r->index + i] =
+			(uint32_t)((r->unit + (i & ~mask)) << 8 | (i & mask) << 2 | ((unsigned int)r->size + 1));
 	}
 }
 
@@ -153,7 +154,9 @@ static void end(void)
 /* Leaves it when something is in the way. */
 static void do_add(unsigned int id, enum dax_size size, uint64_t index, uint64_t unit, uint64_t count)
 {
-	struct grant_ref r = { .kind = GRANT_MAP, .size = size, .area = id, .index = index, .unit = unit, .count = count };
+	struct grant_ref r = {
+		.kind = GRANT_MAP, .size = size, .area = id, .index = index, .unit = unit, .count = count,
+	};
 	uint64_t i, span = count << orders[size];
 
 	for (i = index; i < index + span; i++)

@@ -215,7 +215,8 @@ START_TEST(random_frees_lose_nothing)
 	for (uint64_t b = 0; b < BLOCKS; b++)
 		model[b].state = USED;
 	for (int step = 0; step < 2000; step++) {
-		uint64_t at = (uint64_t)rand() % BLOCKS, n = 1 + (uint64_t)rand() % 40, end = at + n < BLOCKS ? at + n : BLOCKS;
+		uint64_t at = (uint64_t)rand() % BLOCKS, n = 1 + (uint64_t)rand() % 40;
+		uint64_t end = at + n < BLOCKS ? at + n : BLOCKS;
 		bool mark = rand() & 1;
 
 		now += (uint64_t)rand() % 20;

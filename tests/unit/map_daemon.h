@@ -56,7 +56,7 @@ struct inodax_map *map(uint64_t offset, size_t length, unsigned int flags);
 struct inodax_query query(struct inodax_map *m, size_t offset);
 volatile char *at(struct inodax_map *m, size_t offset);
 
-/* until_kind - wait until `offset` of the map is of a kind. expect_cached - it is, for a reason that has these words. */
+/* until_kind - wait until `offset` of the map is of a kind. expect_cached - it is, for a reason with these words. */
 void until_kind(struct inodax_map *m, size_t offset, uint32_t kind);
 void expect_cached(struct inodax_map *m, const char *reason);
 
