@@ -4,17 +4,20 @@
  *	client.c	the process: locks, threads, descriptors that may be gone
  *	grant.c		grants: one for all maps of a file that are alike
  *	grant_open.c	how a grant is made
+ *	area.c		what the daemon knows of a map, and the guard page
  *	cover.c		the cached mapping put over what is mapped directly
  *	resolve.c	what the daemon answers to FAULT becomes mappings; the thread that asks again
  *	revoke.c	the threads that answer revocations
  *	uffd.c		memory that says when it is touched
  *	hole.c		the thread that gives blocks to a hole when it is stored to
  *	fork.c		both sides of a fork
+ *	part.c		maps cut in two, and their rights
  *	map.c		the calls
  *	pin.c		pins
  *
- * A map has in the address space, one after the other: its range, and a guard page, a private mapping of the file that
- * nobody can touch. What is mapped over the range comes and goes; the guard keeps the FUSE handle, with it the grant.
+ * A map has in the address space its range, and a guard page, a private mapping of the file that nobody can touch. What
+ * is mapped over the range comes and goes; the guard keeps the FUSE handle, with it the grant. Maps that were one share
+ * the guard, and the area that the daemon knows.
  * The cached mapping of the whole range is kept elsewhere too, as a `spare`: mremap() from there puts any of it over
  * the range without asking the filesystem. (mmap() of the file does ask: it waits for dirty and locked pages of it, and
  * those for the daemon.)
@@ -96,23 +99,33 @@ struct grant {
 	struct list	 served;	/* in the revoker's */
 };
 
+/* What the daemon knows of a map, or of several that were one: each of them uses its part. */
+struct area {
+	unsigned int	 users;		/* [lock] */
+	bool		 placed;	/* it knows it. [lock] */
+	uint32_t	 number;	/* then. [lock] */
+	uint64_t	 start, length;	/* of the file. Constant */
+	char		*guard;		/* constant */
+};
+
 struct inodax_map {
 	struct list	 node;		/* in grant->maps. [lock] */
 	struct grant	*grant;		/* [claimed, lock] */
-	uint64_t	 start, length;	/* of the file, whole units. Constant */
-	uint64_t	 asked, asked_length;	/* by the caller, from `start`. Constant */
+	struct area	*area;		/* [claimed, lock] */
+	uint64_t	 start, length;	/* of the file, whole units. [claimed, lock] */
+	uint64_t	 asked, asked_length;	/* by the caller, from `start`. [claimed, lock] */
 	char		*base;		/* where `start` is mapped. Constant */
 	char		*spare;		/* the cached mapping of [start, start + length). [claimed, lock] */
-	bool		 write;		/* constant */
+	bool		 write;		/* stores may be allowed: so is the area. [claimed, lock] */
+	int		 prot;		/* what is allowed now: PROT_... [claimed, lock] */
+	bool		 nofork;	/* no child of a fork has any of it: MADV_DONTFORK. [claimed, lock] */
 	bool		 claimed;	/* [lock] */
-	bool		 placed;	/* there is an area. [claimed, lock] */
 	bool		 sparse;	/* its holes are said as ranges, DIRECT_SPARSE. [claimed] */
 	uint64_t	 extents;	/* that were mapped so far: not less than there are. [claimed] */
 	bool		 demand;	/* INODAX_ZERO pieces say when they are touched: hole.c. [claimed, lock] */
 	bool		 filling;	/* hole.c asks the daemon: map and grant stay. [lock] */
 	uint64_t	 stored_to;	/* where the last store that got blocks ended, and how much that was. [lock] */
 	uint64_t	 stored;
-	uint32_t	 area;		/* [claimed, lock] */
 	uint64_t	 generation;	/* grows when some of it is revoked. [lock] */
 	bool		 revoked;	/* since it was claimed. [lock] */
 	struct pieces	 pieces;	/* kinds are INODAX_DIRECT, ...; offsets from `start`. [lock] */
@@ -192,10 +205,38 @@ int grant_ioctl(const struct grant *g, unsigned long request, void *arg);
 /* grant_behind - a revocation was posted and is not answered. Caller holds client.lock. */
 bool grant_behind(const struct grant *g);
 
+/* ---- area.c ----------------------------------------------------------------------------------------------- */
+
+/*
+ * area_new - an area of nobody's, unknown to the daemon, with a guard page of the grant's handle. -errno. area_free -
+ * one that nobody uses; this may wait for the daemon.
+ */
+int area_new(const struct grant *g, uint64_t start, uint64_t length, struct area **out);
+void area_free(struct area *area);
+
+/*
+ * area_leave - the map, of which nothing is mapped directly, does without its area from now on: the daemon is told. It
+ * gets `next`, unless NULL. Caller has claimed the map and holds client.working, not client.lock.
+ */
+void area_leave(struct inodax_map *m, struct area *next);
+
 /* ---- cover.c ---------------------------------------------------------------------------------------------- */
 
-/* map_place - find room for range and guard page, map the file there, and the spare. Sets base and spare. -errno. */
-int map_place(struct inodax_map *m);
+/* Where a map is to be. */
+struct place {
+	char	*at;		/* NULL: anywhere */
+	bool	 fixed;		/* there, whatever is there */
+	bool	 noreplace;	/* there, or -EEXIST. Neither: there if nothing is */
+};
+
+/*
+ * map_place - find room for the range, map the file there, and the spare. Sets base and spare. -errno; -EOPNOTSUPP: a
+ * place that is given, and that is not whole units.
+ */
+int map_place(struct inodax_map *m, const struct place *place);
+
+/* map_rights - make what was mapped over [offset, offset + length) have the map's rights. Caller holds client.lock. -errno */
+int map_rights(struct inodax_map *m, uint64_t offset, uint64_t length);
 
 /*
  * map_withdraw - nothing is mapped where direct mappings were: there is nothing left to revoke. Caller holds
@@ -203,12 +244,8 @@ int map_place(struct inodax_map *m);
  */
 int map_withdraw(struct inodax_map *m);
 
-/*
- * map_displace - unmap the spare, and the range but where it is to be kept; this may wait for the daemon. map_unguard -
- * the guard page.
- */
+/* map_displace - unmap the spare, and the range but where it is to be kept; this may wait for the daemon. */
 void map_displace(struct inodax_map *m, bool keep);
-void map_unguard(struct inodax_map *m);
 
 /*
  * map_cover - the cached mapping over [offset, offset + length) of the range where it is not there, for `reason`. It
@@ -222,7 +259,33 @@ int map_cover(struct inodax_map *m, uint64_t offset, uint64_t length, const char
  */
 int map_move(struct inodax_map *m, struct grant *to);
 
+/* ---- part.c ----------------------------------------------------------------------------------------------- */
+
+/*
+ * map_split - the part from byte `offset` of what was asked for on, neither 0 nor the end, becomes a map of its own.
+ * What is mapped stays as it is. Caller has claimed the map; he has claimed the other too. -EOPNOTSUPP: not between
+ * units; -ENOMEM.
+ */
+int map_split(struct inodax_map *m, size_t offset, struct inodax_map **out);
+
+/*
+ * map_protect - mprotect(2). Caller has claimed the map, which is asked for by map_resolve() when the answer is 1. 0;
+ * -EACCES: the file is not open for stores, or the kernel says so; -ENOMEM.
+ */
+int map_protect(struct inodax_map *m, int prot);
+
+/* map_inherit - MADV_DOFORK, MADV_DONTFORK. Caller has claimed the map. */
+void map_inherit(struct inodax_map *m, bool inherit);
+
 /* ---- map.c ------------------------------------------------------------------------------------------------ */
+
+/*
+ * map_open - inodax_map(), at a place and with rights (PROT_...) within what `flags` says. map_claim - wait until it is
+ * nobody else's to change; map_release() ends that.
+ */
+int map_open(int fd, uint64_t offset, size_t length, unsigned int flags, const struct place *place, int prot,
+	     struct inodax_map **out);
+void map_claim(struct inodax_map *m);
 
 /*
  * map_detach - the end of a map whose range stays mapped as mmap(2) does it, without direct access: from then on it is

@@ -17,9 +17,15 @@
 #define SIZE_2M		(1ULL << 21)
 #define SIZE_1G		(1ULL << 30)
 
-static int protection(const struct inodax_map *m)
+/* All that the map may ever allow: what the spare has. */
+static int widest(const struct inodax_map *m)
 {
 	return m->write ? PROT_READ | PROT_WRITE : PROT_READ;
+}
+
+int map_rights(struct inodax_map *m, uint64_t offset, uint64_t length)
+{
+	return m->prot != widest(m) && mm_mprotect(m->base + offset, length, m->prot) ? -errno : 0;
 }
 
 static bool is_direct(const struct piece *piece)
@@ -37,10 +43,10 @@ static uint64_t alignment(const struct inodax_map *m)
 	return m->length >= SIZE_2M ? SIZE_2M : PAGE;
 }
 
-/* Address space for range and guard page that nobody else gets. */
+/* Address space for the range that nobody else gets. */
 static int reserve(struct inodax_map *m)
 {
-	uint64_t align = alignment(m), need = m->length + PAGE, size = need + align - PAGE, lead;
+	uint64_t align = alignment(m), need = m->length, size = need + align - PAGE, lead;
 	char *at = mm_mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	if (at == MAP_FAILED)
@@ -54,43 +60,58 @@ static int reserve(struct inodax_map *m)
 	return 0;
 }
 
-/* Map the guard page and a spare by the handle of a grant, the spare at `at` or anywhere (NULL). -errno */
+/* The same where the caller wants it. -EEXIST: something is there; if it is to go, it does when the file is mapped. */
+static int reserve_at(struct inodax_map *m, const struct place *place)
+{
+	if (m->asked || m->length - m->asked_length >= PAGE)
+		return -EOPNOTSUPP;
+	if (!place->fixed && mm_mmap(place->at, m->length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE |
+				     MAP_FIXED_NOREPLACE, -1, 0) == MAP_FAILED)
+		return -errno;
+	m->base = place->at;
+	return 0;
+}
+
+static int find_room(struct inodax_map *m, const struct place *place)
+{
+	int rc = place->at || place->fixed ? reserve_at(m, place) : -EEXIST;
+
+	return rc && !place->fixed && !place->noreplace ? reserve(m) : rc;
+}
+
+/* Map the file by the handle of a grant, at `at` or anywhere (NULL). -errno */
 static int map_handle(struct inodax_map *m, const struct grant *g, char *at, char **out)
 {
 	int fd = desc_fd(&g->handle), fixed = at ? MAP_FIXED : 0;
 
 	if (fd < 0)
 		return fd;
-	at = mm_mmap(at, m->length, protection(m), MAP_SHARED | fixed, fd, (off_t)m->start);
+	at = mm_mmap(at, m->length, widest(m), MAP_SHARED | fixed, fd, (off_t)m->start);
 	if (at == MAP_FAILED)
 		return errno == ENODEV ? -EOPNOTSUPP : -errno;
-	if (mm_mmap(m->base + m->length, PAGE, PROT_NONE, MAP_PRIVATE | MAP_FIXED, fd, 0) == MAP_FAILED) {
-		int rc = -errno;
-
-		if (!fixed)
-			mm_munmap(at, m->length);
-		return rc;
-	}
 	*out = at;
 	return 0;
 }
 
-int map_place(struct inodax_map *m)
+/* The spare comes first: what a program has where it wants the map stays when there is no map. */
+int map_place(struct inodax_map *m, const struct place *place)
 {
-	char *at = MAP_FAILED;
-	int rc = reserve(m);
+	int rc = find_room(m, place);
 
 	if (rc)
 		return rc;
-	rc = map_handle(m, m->grant, m->base, &m->base);
-	if (!rc)
-		at = mm_mremap(m->base, 0, m->length, MREMAP_MAYMOVE, NULL);
-	if (!rc && at == MAP_FAILED)
+	rc = map_handle(m, m->grant, NULL, &m->spare);
+	if (!rc && mm_mremap(m->spare, 0, m->length, MREMAP_MAYMOVE | MREMAP_FIXED, m->base) == MAP_FAILED) {
 		rc = -errno;
-	if (rc)
-		mm_munmap(m->base, m->length + PAGE);
-	else
-		m->spare = at;
+		mm_munmap(m->spare, m->length);
+	}
+	if (!rc) {
+		rc = map_rights(m, 0, m->length);
+		if (rc)
+			mm_munmap(m->spare, m->length);
+	}
+	if (rc && !place->fixed)
+		mm_munmap(m->base, m->length);
 	return rc;
 }
 
@@ -114,18 +135,13 @@ void map_displace(struct inodax_map *m, bool keep)
 	mm_munmap(m->spare, m->length);
 }
 
-void map_unguard(struct inodax_map *m)
-{
-	mm_munmap(m->base + m->length, PAGE);
-}
-
 /* ---- The cached mapping ----------------------------------------------------------------------------------- */
 
 static int put_spare(struct inodax_map *m, uint64_t offset, uint64_t length)
 {
 	void *at = mm_mremap(m->spare + offset, 0, length, MREMAP_MAYMOVE | MREMAP_FIXED, m->base + offset);
 
-	return at == MAP_FAILED ? -errno : 0;
+	return at == MAP_FAILED ? -errno : map_rights(m, offset, length);
 }
 
 /* The same when mremap() finds that there are too many mappings; this may wait for the daemon, within its bound. */
@@ -135,7 +151,7 @@ static int put_handle(struct inodax_map *m, uint64_t offset, uint64_t length)
 
 	if (fd < 0)
 		return fd;
-	if (mm_mmap(m->base + offset, length, protection(m), MAP_SHARED | MAP_FIXED, fd, (off_t)(m->start + offset)) ==
+	if (mm_mmap(m->base + offset, length, m->prot, MAP_SHARED | MAP_FIXED, fd, (off_t)(m->start + offset)) ==
 	    MAP_FAILED)
 		return -errno;
 	return 0;
@@ -189,7 +205,6 @@ static int take_all_out(struct inodax_map *m)
 	rc = map_cover(m, 0, m->length, cached.reason);
 	if (!rc) {
 		pieces_set_all(&m->pieces, &cached);
-		m->placed = false;
 		m->generation++;
 	}
 	client_unlock();
@@ -200,12 +215,19 @@ int map_move(struct inodax_map *m, struct grant *to)
 {
 	char *before = m->spare, *spare = NULL;
 	struct grant *from = m->grant;
-	int rc = take_all_out(m);
+	struct area *area;
+	int rc = area_new(to, m->start, m->length, &area);
 
-	if (!rc)
-		rc = map_handle(m, to, NULL, &spare);
 	if (rc)
 		return rc;
+	rc = take_all_out(m);
+	if (!rc)
+		rc = map_handle(m, to, NULL, &spare);
+	if (rc) {
+		area_free(area);
+		return rc;
+	}
+	area_leave(m, area);
 	client_lock();
 	m->spare = spare;
 	m->grant = to;

@@ -47,9 +47,13 @@ static void leave_to_parent(struct grant *g)
 	list_for_each(at, &g->maps) {
 		struct inodax_map *m = list_entry(at, struct inodax_map, node);
 
+		if (m->nofork)
+			m->prot = PROT_NONE;
 		(void)map_cover(m, 0, m->length, "not asked for since the fork");
+		if (m->nofork)
+			(void)mm_mprotect(m->base, m->length, PROT_NONE);
 		m->claimed = false;
-		m->placed = false;
+		m->area->placed = false;
 		m->demand = false;
 		m->filling = false;
 		m->generation++;

@@ -53,6 +53,8 @@ static int put_part(struct inodax_map *m, const struct piece *part, bool zeros)
 
 	if (!rc)
 		rc = uffd_put(m->base + part->offset, part->length, zeros);
+	if (!rc)
+		rc = map_rights(m, part->offset, part->length);
 	if (rc)
 		(void)map_cover(m, part->offset, part->length, client_reason(rc));
 	return rc;
@@ -191,7 +193,7 @@ static int ask(const struct fill *f, struct direct_fault *answer)
 	uint64_t generation;
 	int rc;
 
-	if (!m->placed || m->grant->stale)
+	if (!m->area->placed || m->grant->stale)
 		return -EIO;
 	m->filling = true;
 	client_unlock();

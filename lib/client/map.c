@@ -42,10 +42,27 @@ static int check_args(int fd, uint64_t offset, size_t length, unsigned int flags
 	return mode == O_RDWR || (mode == O_RDONLY && !(flags & INODAX_MAP_WRITE)) ? 0 : -EACCES;
 }
 
-static int new_map(struct grant *g, uint64_t offset, size_t length, struct inodax_map **out)
+/* Its area and its place in the address space. */
+static int place(struct inodax_map *m, const struct place *where)
+{
+	struct piece whole = { .kind = INODAX_CACHED, .length = m->length };
+	int rc = pieces_init(&m->pieces, &whole);
+
+	if (!rc)
+		rc = area_new(m->grant, m->start, m->length, &m->area);
+	if (rc)
+		return rc;
+	m->area->users = 1;
+	rc = map_place(m, where);
+	if (rc)
+		area_free(m->area);
+	return rc;
+}
+
+static int new_map(struct grant *g, uint64_t offset, size_t length, const struct place *where, int prot,
+		   struct inodax_map **out)
 {
 	struct inodax_map *m = fault(FAULT_ALLOC) ? NULL : calloc(1, sizeof(*m));
-	struct piece whole = { .kind = INODAX_CACHED };
 	int rc;
 
 	if (!m)
@@ -53,15 +70,13 @@ static int new_map(struct grant *g, uint64_t offset, size_t length, struct inoda
 	list_init(&m->node);
 	m->grant = g;
 	m->write = g->write;
+	m->prot = prot;
 	m->claimed = true;
 	m->start = offset & ~(g->unit - 1);
 	m->asked = offset - m->start;
 	m->asked_length = length;
 	m->length = (m->asked + length + g->unit - 1) & ~(g->unit - 1);
-	whole.length = m->length;
-	rc = pieces_init(&m->pieces, &whole);
-	if (!rc)
-		rc = map_place(m);
+	rc = place(m, where);
 	if (rc) {
 		pieces_fini(&m->pieces);
 		free(m);
@@ -72,7 +87,8 @@ static int new_map(struct grant *g, uint64_t offset, size_t length, struct inoda
 }
 
 /* A map that is claimed and cached throughout. */
-static int make(int fd, uint64_t offset, size_t length, bool write, struct inodax_map **out)
+static int make(int fd, uint64_t offset, size_t length, bool write, const struct place *where, int prot,
+		struct inodax_map **out)
 {
 	struct grant *g;
 	int rc;
@@ -80,7 +96,7 @@ static int make(int fd, uint64_t offset, size_t length, bool write, struct inoda
 	pthread_rwlock_rdlock(&client.working);
 	rc = grant_get(fd, write, &g);
 	if (!rc) {
-		rc = new_map(g, offset, length, out);
+		rc = new_map(g, offset, length, where, prot, out);
 		if (rc)
 			grant_put(g);
 	}
@@ -148,23 +164,17 @@ static int take_out(struct inodax_map *m, bool keep)
  */
 static int delete(struct inodax_map *m, bool keep)
 {
-	struct direct_unmap u = { .offset = m->start, .length = m->length, .area = m->area };
-	bool tell;
 	int rc;
 
 	pthread_rwlock_rdlock(&client.working);
-	u.name = m->grant->name;
 	client_lock();
 	hole_wait(m);
-	tell = m->placed;
 	rc = take_out(m, keep);
 	client_unlock();
 	if (!rc) {
 		if (m->spare)
 			map_displace(m, keep);
-		if (tell)
-			(void)grant_ioctl(m->grant, DIRECT_IOC_UNMAP, &u);
-		map_unguard(m);
+		area_leave(m, NULL);
 		grant_put(m->grant);
 	}
 	pthread_rwlock_unlock(&client.working);
@@ -175,7 +185,7 @@ static int delete(struct inodax_map *m, bool keep)
 	return 0;
 }
 
-static void claim(struct inodax_map *m)
+void map_claim(struct inodax_map *m)
 {
 	(void)client_enter();	/* without threads a map can go all the same */
 	client_lock();
@@ -189,7 +199,7 @@ int map_detach(struct inodax_map *m)
 {
 	int rc;
 
-	claim(m);
+	map_claim(m);
 	rc = delete(m, true);
 	if (rc)
 		map_release(m, 0);
@@ -198,7 +208,8 @@ int map_detach(struct inodax_map *m)
 
 /* ---- The calls -------------------------------------------------------------------------------------------- */
 
-int inodax_map(int fd, uint64_t offset, size_t length, unsigned int flags, struct inodax_map **out)
+int map_open(int fd, uint64_t offset, size_t length, unsigned int flags, const struct place *place, int prot,
+	     struct inodax_map **out)
 {
 	struct inodax_map *m = NULL;
 	int rc = check_args(fd, offset, length, flags);
@@ -206,7 +217,7 @@ int inodax_map(int fd, uint64_t offset, size_t length, unsigned int flags, struc
 	if (!rc)
 		rc = client_enter();
 	if (!rc)
-		rc = make(fd, offset, length, flags & INODAX_MAP_WRITE, &m);
+		rc = make(fd, offset, length, flags & INODAX_MAP_WRITE, place, prot, &m);
 	if (rc)
 		return rc;
 	rc = resolve(m);
@@ -219,6 +230,14 @@ int inodax_map(int fd, uint64_t offset, size_t length, unsigned int flags, struc
 	return 0;
 }
 
+int inodax_map(int fd, uint64_t offset, size_t length, unsigned int flags, struct inodax_map **out)
+{
+	static const struct place anywhere = { .at = NULL };
+	int prot = flags & INODAX_MAP_WRITE ? PROT_READ | PROT_WRITE : PROT_READ;
+
+	return map_open(fd, offset, length, flags, &anywhere, prot, out);
+}
+
 void *inodax_map_address(const struct inodax_map *m)
 {
 	return m->base + m->asked;
@@ -226,7 +245,7 @@ void *inodax_map_address(const struct inodax_map *m)
 
 int inodax_unmap(struct inodax_map *m)
 {
-	claim(m);
+	map_claim(m);
 	return delete(m, false);
 }
 
@@ -255,7 +274,7 @@ static int sync_spare(struct inodax_map *m)
 {
 	int rc;
 
-	claim(m);
+	map_claim(m);
 	rc = mm_msync(m->spare, m->length, MS_SYNC) ? -errno : 0;
 	map_release(m, 0);
 	return rc;

@@ -143,6 +143,14 @@ void pieces_set_all(struct pieces *p, const struct piece *what)
 	p->count = 1;
 }
 
+void pieces_cut(struct pieces *p, uint64_t offset)
+{
+	size_t last = find(p, offset - 1);
+
+	p->piece[last].length = offset - p->piece[last].offset;
+	p->count = last + 1;
+}
+
 const struct piece *pieces_at(const struct pieces *p, uint64_t offset)
 {
 	size_t i = find(p, offset);

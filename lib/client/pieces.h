@@ -38,6 +38,9 @@ int pieces_set(struct pieces *p, const struct piece *what);
 /* pieces_set_all - the whole range becomes one piece. Offset and length of `what` are ignored. Cannot fail. */
 void pieces_set_all(struct pieces *p, const struct piece *what);
 
+/* pieces_cut - the range ends at `offset`, which is in it and not 0. Cannot fail. */
+void pieces_cut(struct pieces *p, uint64_t offset);
+
 /* pieces_at - the piece that `offset` is in; NULL: it is beyond the range. Valid until the next change. */
 const struct piece *pieces_at(const struct pieces *p, uint64_t offset);
 

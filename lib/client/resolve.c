@@ -111,6 +111,7 @@ int map_ask(struct inodax_map *m, uint64_t pos, uint64_t end, uint32_t flags, st
 
 	client_lock();
 	*generation = m->generation;
+	f->area = m->area->number;
 	behind = grant_behind(g);
 	client_unlock();
 	if (behind)
@@ -119,7 +120,6 @@ int map_ask(struct inodax_map *m, uint64_t pos, uint64_t end, uint32_t flags, st
 	f->offset = pos;
 	f->length = end - pos;
 	f->address = (uintptr_t)m->base + (pos - m->start);
-	f->area = m->area;
 	f->flags = flags;
 	rc = grant_ioctl(g, DIRECT_IOC_FAULT, f);
 	if (!rc && (f->offset != pos || f->length != end - pos))
@@ -133,11 +133,12 @@ static void *map_extent(const struct inodax_map *m, const struct direct_extent *
 
 	switch (e->type) {
 	case DIRECT_POOL:
-		return mm_mmap(at, e->length, m->write ? PROT_READ | PROT_WRITE : PROT_READ,
+		return mm_mmap(at, e->length, m->prot,
 			    MAP_FIXED | (g->sync ? MAP_SHARED_VALIDATE | MAP_SYNC : MAP_SHARED), g->pool.fd,
 			    (off_t)e->addr);
 	case DIRECT_ZERO:
-		return mm_mmap(at, e->length, PROT_READ, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		return mm_mmap(at, e->length, m->prot & ~PROT_WRITE,
+			    MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	default:
 		return mm_mremap(client.nothing, 0, e->length, MREMAP_MAYMOVE | MREMAP_FIXED, at);
 	}
@@ -189,15 +190,15 @@ int map_stopped(struct inodax_map *m, const struct direct_fault *f, uint64_t end
 /* Units that were given and are not mapped after all. An area that is given back whole is gone. */
 static int give_back(struct inodax_map *m, uint64_t offset, uint64_t length)
 {
-	struct direct_unmap u = { .name = m->grant->name, .offset = offset, .length = length, .area = m->area };
+	struct direct_unmap u = { .name = m->grant->name, .offset = offset, .length = length };
 
 	if (!length)
 		return 0;
-	if (offset == m->start && length == m->length) {
-		client_lock();
-		m->placed = false;
-		client_unlock();
-	}
+	client_lock();
+	u.area = m->area->number;
+	if (offset == m->area->start && length == m->area->length)
+		m->area->placed = false;
+	client_unlock();
 	return grant_ioctl(m->grant, DIRECT_IOC_UNMAP, &u);
 }
 
@@ -299,6 +300,34 @@ static bool may_be_sparse(const struct inodax_map *m)
 	return !rc;
 }
 
+/* An area that the daemon does not know is nobody else's, and of this range. */
+static int own_area(struct inodax_map *m)
+{
+	struct area *area;
+	bool own;
+	int rc;
+
+	client_lock();
+	own = m->area->users == 1 && m->area->start == m->start && m->area->length == m->length;
+	client_unlock();
+	if (own)
+		return 0;
+	rc = area_new(m->grant, m->start, m->length, &area);
+	if (!rc)
+		area_leave(m, area);
+	return rc;
+}
+
+static bool is_placed(struct inodax_map *m)
+{
+	bool placed;
+
+	client_lock();
+	placed = m->area->placed;
+	client_unlock();
+	return placed;
+}
+
 /* The range becomes an area of the grant. */
 static int place_area(struct inodax_map *m)
 {
@@ -309,21 +338,23 @@ static int place_area(struct inodax_map *m)
 	bool sparse;
 	int rc;
 
-	if (m->placed)
+	if (is_placed(m))
 		return 0;
 	if ((m->start | m->length | (uintptr_t)m->base) & (m->grant->unit - 1))
 		return -EOPNOTSUPP;	/* mapped before the map unit was known */
 	sparse = may_be_sparse(m);
 	if (sparse)
 		map.flags |= DIRECT_SPARSE;
-	rc = grant_ioctl(m->grant, DIRECT_IOC_MAP, &map);
+	rc = own_area(m);
+	if (!rc)
+		rc = grant_ioctl(m->grant, DIRECT_IOC_MAP, &map);
 	if (rc)
 		return rc;
 	client_lock();
-	m->area = map.area;
+	m->area->number = map.area;
 	m->sparse = sparse;
 	m->demand = sparse && m->write;
-	m->placed = true;
+	m->area->placed = true;
 	client_unlock();
 	return 0;
 }

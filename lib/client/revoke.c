@@ -66,14 +66,16 @@ static int revoke_all(struct grant *g)
 static int revoke_record(struct grant *g, const struct direct_revoke *r)
 {
 	struct list *at;
+	int rc = 0;
 
 	list_for_each(at, &g->maps) {
 		struct inodax_map *m = list_entry(at, struct inodax_map, node);
 
-		if (m->placed && m->area == r->area)
-			return revoke_range(m, r->offset, r->length, r->flags & DIRECT_REVOKE_ZEROS);
+		if (m->area->placed && m->area->number == r->area &&
+		    revoke_range(m, r->offset, r->length, r->flags & DIRECT_REVOKE_ZEROS))
+			rc = -ENOMEM;
 	}
-	return 0;
+	return rc;
 }
 
 /*
