@@ -20,6 +20,7 @@
 #	INODAX_TEST_QUICK=1	the short form, for instrumented builds
 #	INODAX_TEST_FSTYP	inodax (default), ext4 (on a loop device) or tmpfs: is it the test or the filesystem?
 #	INODAX_TEST_POOLS	directory in tmpfs for pools, default /dev/shm
+#	INODAX_TEST_DEVICE	a device-DAX node to make pools of, one test at a time; its contents are lost
 #	INODAX_TEST_KEEP=1	leave the directories of a failed test
 #	INODAX_TEST_TIMEOUT	seconds until a test is ended, default 900 (full: none)
 
@@ -211,10 +212,15 @@ expect_error() {
 
 # ---- Pools and mounts ----------------------------------------------------------------------------
 
-# make_pool MIB [MKFS_OPTION...]: $pool, made anew.
+# make_pool MIB [MKFS_OPTION...]: $pool, made anew; as large as it is where a device was given.
 make_pool() {
 	local mib=$1
 	shift
+	if [ "$fstyp" = inodax ] && [ -n "${INODAX_TEST_DEVICE:-}" ]; then
+		pool=$INODAX_TEST_DEVICE
+		"$mkfs" --quiet --force "$@" "$pool" || fail "mkfs.inodax"
+		return
+	fi
 	make_pool_dir "$mib"
 	pool=$pools/pool
 	rm -f "$pool"
