@@ -145,21 +145,47 @@ int region_path_refuse(const char *path, const struct stat *st, const char *sysf
 	return err_set(err, -EINVAL, "%s: %s; a pool is a file or /dev/daxX.Y", path, what);
 }
 
-int region_path_missing(const char *path, const char *sysfs, struct err *err)
+/* Does sysfs know the device-DAX device that the path names? Then its name and its driver's, "" if it has none. */
+static bool find_dax(const char *path, const char *sysfs, char device[NAME_LEN], char driver[NAME_LEN])
 {
 	const char *name = dev_name(path);
-	char found[NAME_LEN], driver[NAME_LEN];
+	char found[NAME_LEN];
 	unsigned int x, y;
 
-	if (!name || sscanf(name, "dax%u.%u", &x, &y) != 2 ||
-	    !link_name(found, "%s/bus/dax/devices/dax%u.%u", sysfs, x, y))
-		return err_set_errno(err, -ENOENT, "%s", path);
-	if (!link_name(driver, "%s/bus/dax/devices/dax%u.%u/driver", sysfs, x, y))
+	if (!name || sscanf(name, "dax%u.%u", &x, &y) != 2)
+		return false;
+	snprintf(device, NAME_LEN, "dax%u.%u", x, y);
+	if (!link_name(found, "%s/bus/dax/devices/%s", sysfs, device))
+		return false;
+	if (!link_name(driver, "%s/bus/dax/devices/%s/driver", sysfs, device))
+		*driver = '\0';
+	return true;
+}
+
+int region_path_unbound(const char *path, const char *sysfs, struct err *err)
+{
+	char device[NAME_LEN], driver[NAME_LEN];
+
+	if (!find_dax(path, sysfs, device, driver))
+		return 0;
+	if (!*driver)
 		return err_set(err, -ENODEV, "%s: no driver is bound to the device, device_dax is needed: "
-			       "daxctl enable-device dax%u.%u", path, x, y);
+			       "daxctl enable-device %s", path, device);
 	if (strcmp(driver, "kmem") == 0)
 		return err_set(err, -ENODEV, "%s: in system-ram mode (driver kmem); devdax mode is needed: "
-			       "daxctl reconfigure-device --mode=devdax dax%u.%u", path, x, y);
+			       "daxctl reconfigure-device --mode=devdax %s", path, device);
+	return 0;
+}
+
+int region_path_missing(const char *path, const char *sysfs, struct err *err)
+{
+	char device[NAME_LEN], driver[NAME_LEN];
+	int ret = region_path_unbound(path, sysfs, err);
+
+	if (ret)
+		return ret;
+	if (!find_dax(path, sysfs, device, driver))
+		return err_set_errno(err, -ENOENT, "%s", path);
 	return err_set(err, -ENODEV, "%s: no such node, though the device exists (driver %s); see udev", path,
 		       driver);
 }
@@ -210,6 +236,15 @@ static int describe_file(int fd, const char *path, const struct stat *st, struct
 	return 0;
 }
 
+/* A device-DAX node stays where it is when its driver goes, and cannot be opened then. */
+static int cannot_open(const char *path, int error, unsigned int flags, const char *sysfs, struct err *err)
+{
+	int ret = error == -ENXIO || error == -ENODEV ? region_path_unbound(path, sysfs, err) : 0;
+
+	return ret ? ret : err_set_errno(err, error, "%s: cannot open for %s", path,
+					 flags & REGION_RDONLY ? "reading" : "reading and writing");
+}
+
 /* The object is looked at before it is opened: see region_path.h. */
 static int open_checked(const char *path, unsigned int flags, const char *sysfs, struct region_path *out,
 			struct err *err)
@@ -233,10 +268,7 @@ static int open_checked(const char *path, unsigned int flags, const char *sysfs,
 		out->created = true;
 	}
 	fd = open(path, how, 0600);
-	if (fd < 0)
-		return err_set_errno(err, -errno, "%s: cannot open for %s", path,
-				     flags & REGION_RDONLY ? "reading" : "reading and writing");
-	return fd;
+	return fd < 0 ? cannot_open(path, -errno, flags, sysfs, err) : fd;
 }
 
 int region_path_open(const char *path, unsigned int flags, const char *sysfs, struct region_path *out,

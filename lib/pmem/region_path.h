@@ -35,6 +35,9 @@ int region_path_open(const char *path, unsigned int flags, const char *sysfs, st
 /* region_path_refuse - 0 if an object with this stat can be a pool, else the error; not yet its size. */
 int region_path_refuse(const char *path, const struct stat *st, const char *sysfs, struct err *err);
 
+/* region_path_unbound - the error for a device-DAX device without the driver it needs; 0: it has that, or is none. */
+int region_path_unbound(const char *path, const char *sysfs, struct err *err);
+
 /* region_path_missing - the error for a path that does not exist and is not to be created; why, if known. */
 int region_path_missing(const char *path, const char *sysfs, struct err *err);
 

@@ -97,12 +97,13 @@ int probe_unused(const char *path, struct err *err)
 	struct stat st;
 	int fd, rc = probe_pool(path, err);
 
-	if (rc)
+	/* libblkid cannot read a device-DAX node; if that cannot be opened, opening it for good will tell why. */
+	if (rc || (!stat(path, &st) && S_ISCHR(st.st_mode)))
 		return rc;
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return err_set_errno(err, -errno, "%s", path);
-	/* An empty file is nothing to libblkid, and a device-DAX node nothing it can read. */
+	/* An empty file is nothing to libblkid. */
 	if (!fstat(fd, &st) && S_ISREG(st.st_mode) && st.st_size > 0)
 		rc = probe_blkid(path, fd, err);
 	close(fd);

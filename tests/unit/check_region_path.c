@@ -113,6 +113,22 @@ START_TEST(missing_dax_node_says_which_mode_the_device_is_in)
 }
 END_TEST
 
+START_TEST(dax_node_that_is_there_without_its_driver_says_so)
+{
+	sysfs_attribute("bus/dax/idle/uevent", "");
+	sysfs_link("bus/dax/devices/dax3.0", "../idle");
+	ck_assert_int_eq(region_path_unbound("/dev/dax3.0", sysfs, &err), -ENODEV);
+	ck_assert_ptr_nonnull(strstr(err.text, "daxctl enable-device dax3.0"));
+	sysfs_link("bus/dax/idle/driver", "../../drivers/kmem");
+	ck_assert_int_eq(region_path_unbound("/dev/dax3.0", sysfs, &err), -ENODEV);
+	ck_assert_ptr_nonnull(strstr(err.text, "in system-ram mode"));
+	sysfs_link("bus/dax/idle/driver", "../../drivers/device_dax");
+	ck_assert_int_eq(region_path_unbound("/dev/dax3.0", sysfs, &err), 0);
+	ck_assert_int_eq(region_path_unbound("/dev/dax4.0", sysfs, &err), 0);
+	ck_assert_int_eq(region_path_unbound("/tmp/dax3.0", sysfs, &err), 0);
+}
+END_TEST
+
 START_TEST(dax_device_has_size_and_align_of_sysfs)
 {
 	struct stat st = { .st_mode = S_IFCHR, .st_rdev = makedev(252, 4) };
@@ -142,6 +158,7 @@ static void add_paths(Suite *s)
 	tcase_add_test(tc, pmem_block_device_gets_both_ways_with_its_names);
 	tcase_add_test(tc, other_block_device_is_refused_plainly);
 	tcase_add_test(tc, missing_dax_node_says_which_mode_the_device_is_in);
+	tcase_add_test(tc, dax_node_that_is_there_without_its_driver_says_so);
 	tcase_add_test(tc, dax_device_has_size_and_align_of_sysfs);
 }
 
