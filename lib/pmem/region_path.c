@@ -101,6 +101,11 @@ static int refuse_block(const char *path, const struct stat *st, const char *sys
 	    strncmp(name, "pmem", 4) != 0)
 		return err_set(err, -ENOTSUP, "%s: a block device; a pool is a file or /dev/daxX.Y", path);
 	namespace_name(space, st->st_rdev, sysfs);
+	if (strchr(name, 's'))		/* pmem0s: with a table of sectors (BTT) in between */
+		return err_set(err, -ENOTSUP,
+			       "%s: a block device, in sector mode, which has no DAX; another mode erases it: either "
+			       "ndctl create-namespace -f -e %s -m fsdax, then a file on a filesystem mounted with -o dax, or "
+			       "ndctl create-namespace -f -e %s -m devdax, then /dev/daxX.Y", path, space, space);
 	return err_set(err, -ENOTSUP,
 		       "%s: a block device; either use a file on it (mkfs.ext4 %s or mkfs.xfs %s, "
 		       "mount -o dax %s DIR, then DIR/pool), or make it a device-DAX node, which erases it "
@@ -145,7 +150,7 @@ int region_path_refuse(const char *path, const struct stat *st, const char *sysf
 	return err_set(err, -EINVAL, "%s: %s; a pool is a file or /dev/daxX.Y", path, what);
 }
 
-/* Does sysfs know the device-DAX device that the path names? Then its name and its driver's, "" if it has none. */
+/* Does sysfs know the device-DAX device of that path? Then its name, and its driver's or "". */
 static bool find_dax(const char *path, const char *sysfs, char device[NAME_LEN], char driver[NAME_LEN])
 {
 	const char *name = dev_name(path);

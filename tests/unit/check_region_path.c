@@ -87,6 +87,21 @@ START_TEST(pmem_block_device_gets_both_ways_with_its_names)
 }
 END_TEST
 
+START_TEST(pmem_block_device_in_sector_mode_is_not_mounted_with_dax)
+{
+	struct stat st = { .st_mode = S_IFBLK, .st_rdev = makedev(259, 5) };
+
+	sysfs_link("dev/block/259:5", "../../devices/pmem5s");
+	sysfs_link("devices/pmem5s/device", "../region0/btt0.1");
+	sysfs_attribute("devices/region0/btt0.1/namespace", "namespace0.4");
+	ck_assert_int_eq(region_path_refuse("/dev/pmem5s", &st, sysfs, &err), -ENOTSUP);
+	ck_assert_ptr_nonnull(strstr(err.text, "sector mode"));
+	ck_assert_ptr_nonnull(strstr(err.text, "-e namespace0.4 -m fsdax"));
+	ck_assert_ptr_null(strstr(err.text, "mkfs"));
+	ck_assert_uint_lt(strlen(err.text), sizeof(err.text) - 1);
+}
+END_TEST
+
 START_TEST(other_block_device_is_refused_plainly)
 {
 	struct stat st = { .st_mode = S_IFBLK, .st_rdev = makedev(8, 1) };
@@ -156,6 +171,7 @@ static void add_paths(Suite *s)
 	tcase_add_test(tc, wrong_types_are_refused_by_name);
 	tcase_add_test(tc, no_pool_file_is_made_in_dev);
 	tcase_add_test(tc, pmem_block_device_gets_both_ways_with_its_names);
+	tcase_add_test(tc, pmem_block_device_in_sector_mode_is_not_mounted_with_dax);
 	tcase_add_test(tc, other_block_device_is_refused_plainly);
 	tcase_add_test(tc, missing_dax_node_says_which_mode_the_device_is_in);
 	tcase_add_test(tc, dax_node_that_is_there_without_its_driver_says_so);
