@@ -1,13 +1,13 @@
 #!/bin/bash
 # Files of pools on persistent memory, mapped directly: runs in a guest (guest.sh 6.1 tests/guest/direct_guest.sh).
 #
-#	direct_guest.sh [KIND[:PART]...]	default: all parts on ext4, dax4k and dax2m
+#	direct_guest.sh [KIND[:PART]...]	default: all parts on ext4, xfs, dax4k and dax2m
 #
 # Each part has a pool of its own, makes it, uses it, unmounts and checks it; one that fails does not keep others from
 # running. Lines that begin with "map:" say how things are mapped.
 kind=${GUEST_KIND:-}
 part=${GUEST_PART:-}
-parts=(kind copy small basic large fio change killed)
+parts=(kind copy small basic large fio change killed refused)
 
 # ---- One part ------------------------------------------------------------------------------------
 
@@ -49,13 +49,13 @@ test_kind() {
 	"$ctl" list | sed 's/^/map: /'
 	step "the daemon's mapping of the pool"
 	case $kind in
-	ext4) same "kind" "$("$ctl" info "$pool" | awk '$1 == "kind" { print $2 }')" fsdax ;;
+	ext4 | xfs) same "kind" "$("$ctl" info "$pool" | awk '$1 == "kind" { print $2 }')" fsdax ;;
 	*) same "kind" "$("$ctl" info "$pool" | awk '$1 == "kind" { print $2 }')" device-dax ;;
 	esac
 	awk -v pool="$pool" '$1 ~ /^[0-9a-f]+-[0-9a-f]+$/ { on = $NF == pool; if (on) print "map:", $0 }
 		on && /^VmFlags/ { print "map:", $0 }' "/proc/$daemon/smaps" > "$dir/smaps"
 	cat "$dir/smaps"
-	[ "$kind" != ext4 ] || grep -q 'VmFlags.* sf' "$dir/smaps" || fail "the pool is not mapped with MAP_SYNC"
+	grep -q 'VmFlags.* sf' "$dir/smaps" || fail "the pool is not mapped with MAP_SYNC"
 }
 
 # same_file FILE COPY: read by pieces as large as requests can be; cmp(1) takes many more.
@@ -143,7 +143,7 @@ test_fio() {
 	for rw in write randwrite; do
 		: > "$dir/explained"
 		"$run" --explain="$dir/explained" fio --name=verify --directory="$mnt" --ioengine=mmap --bs=4k --verify_fatal=1 \
-			--do_verify=1 --thread --rw="$rw" --verify=crc32c --size=16m --randrepeat=0 > "$dir/fio.out" 2>&1 ||
+			--do_verify=1 --thread --rw="$rw" --verify=crc32c --size=8m --randrepeat=0 > "$dir/fio.out" 2>&1 ||
 			fail "fio $rw: status $?: $(tail -n 5 "$dir/fio.out" "$dir/explained")"
 		sort "$dir/explained" | uniq -c | sed 's/^/map: fio: /'
 		[ -s "$dir/explained" ] || fail "fio $rw: no map was explained"
@@ -194,7 +194,8 @@ test_change() {
 	[ "$(free_blocks)" -le $((before + 16)) ] || fail "blocks of an unlinked file that is mapped are free"
 	stop A
 	nothing_held "after all"
-	until_true 20 more_blocks $((before + 1280)) || fail "blocks of an unlinked file: $(free_blocks) free after it is gone, $before before"
+	until_true 20 more_blocks $((before + 1280)) ||
+		fail "blocks of an unlinked file: $(free_blocks) are free after it is gone, $before were before"
 }
 
 test_killed() {
@@ -210,6 +211,39 @@ test_killed() {
 	mount_pool
 	printf A | dd of="$dir/kept" bs=1 seek=$((5 * mib)) conv=notrunc status=none
 	same_file "$dir/kept" "$mnt/kept"
+}
+
+test_refused_block() {
+	local block
+	block=$(findmnt -n -o SOURCE "/mnt/$kind")
+	expect_error "$block: a block device; either use a file on it .*mount -o dax" "$mkfs" -f "$block"
+	expect_error "$block: a block device; either" "$inodax" "$block" "$mnt"
+}
+
+# Of the device of the pool, without its driver.
+test_refused_dax() {
+	local words="$pool: no driver is bound to the device.*daxctl enable-device ${pool##*/}"
+	unmount_pool
+	daxctl disable-device "${pool##*/}" > "$dir/out" 2>&1 || fail "daxctl: $(cat "$dir/out")"
+	expect_error "$words" "$mkfs" "$pool"
+	expect_error "$words" "$mkfs" -f "$pool"
+	expect_error "$words" "$inodax" -f "$pool" "$mnt"
+	expect_error "$words" "$fsck" "$pool"
+	expect_error "$words" "$ctl" info "$pool"
+	daxctl enable-device "${pool##*/}" > "$dir/out" 2>&1 || fail "daxctl: $(cat "$dir/out")"
+	mount_pool
+}
+
+# What the programs say of what cannot be used as it is.
+test_refused() {
+	case $kind in
+	dax*) test_refused_dax ;;
+	*) test_refused_block ;;
+	esac
+	step "in use"
+	expect_error "$pool: in use by pid $daemon" "$inodax" -f "$pool" "$dir"
+	expect_error "$pool: in use by process $daemon; unmount it first" "$mkfs" -f "$pool"
+	expect_error "$pool: in use by pid $daemon" "$fsck" "$pool"
 }
 
 run_part() {

@@ -14,10 +14,10 @@
 # Without these nothing runs.
 needed_tools=(bash busybox ndctl daxctl mkfs.ext4)
 # Left out where they are not installed.
-more_tools=(awk blkid cmp e2fsck fallocate find fio fusermount3 grep losetup mkfs.xfs mount mountpoint pgrep ps python3
+more_tools=(awk blkid cmp e2fsck fallocate find findmnt fio fusermount3 grep losetup mkfs.xfs mount mountpoint pgrep ps python3
 	sed setpriv strace tar umount unshare which xargs xfs_io)
 # Of python3, whatever these take.
-python_modules=json,mmap,os,re,struct,subprocess,time,ctypes,fcntl,random,threading
+python_modules=array,ctypes,errno,fcntl,glob,json,mmap,os,random,re,signal,socket,struct,subprocess,tempfile,threading,time
 
 # ---- Files with what they need -------------------------------------------------------------------
 

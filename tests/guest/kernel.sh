@@ -5,7 +5,8 @@
 #	get_kernel KERNEL	$kernel_dir, which then has:
 #		release		as uname -r will say
 #		vmlinux		to boot (by QEMU's PVH entry: nothing is decompressed in the guest)
-#		modules.cpio	the modules below and all they depend on, in /lib/modules; /guest/modules is the order
+#		wanted		the names of the modules below, when it was made
+#		modules.cpio	these modules and all they depend on, in /lib/modules; /guest/modules is the order
 #
 # KERNEL is a version or the beginning of one (6.1), and the newest package of it that apt knows is taken; or
 # VERSION@SUITE (7.2@trixie-backports) with a suite of Debian that the system does not use. No address is written down
@@ -16,7 +17,7 @@
 
 # In the order in which they are loaded; those that are built in, or that this kernel does not have, are left out.
 guest_modules=(crc32c_intel crc32c_generic crc32c_cryptoapi libcrc32c nfit nd_e820 nd_pmem dax_pmem device_dax dax_hmem
-	ext4 xfs fuse virtio_pci virtio_blk)
+	ext4 xfs fuse loop virtio_pci virtio_blk)
 
 # ---- Packages ------------------------------------------------------------------------------------
 
@@ -152,7 +153,9 @@ get_kernel() {
 	local version=${1%%@*} suite=${1#"${1%%@*}"} new image
 	apt=()
 	kernel_dir=$cache/kernel-$1
-	[ ! -e "$kernel_dir/release" ] || return 0
+	if [ -e "$kernel_dir/wanted" ] && [ "$(cat "$kernel_dir/wanted")" = "${guest_modules[*]}" ]; then
+		return 0
+	fi
 	new=$(mktemp -d "$cache/new.XXXXXX")
 	remove+=("$new")
 	[ -z "$suite" ] || suite_options "${suite#@}" "$new/apt"
@@ -170,6 +173,7 @@ get_kernel() {
 	release=${release%/kernel}
 	release=${release##*/}
 	make_modules "$new/root" "$release" "$new/out/modules.cpio"
+	printf '%s\n' "${guest_modules[*]}" > "$new/out/wanted"
 	printf '%s\n' "$release" > "$new/out/release"
 	rm -rf "$kernel_dir"
 	mv "$new/out" "$kernel_dir"

@@ -3,7 +3,7 @@
 #
 #	guest.sh 6.12 tests/guest/suite_guest.sh KIND,... TEST...
 #
-# KIND: ext4, dax4k or dax2m. TEST: tests/direct/map.sh and the like, in their quick form.
+# KIND: ext4, xfs, dax4k or dax2m. TEST: tests/direct/map.sh and the like, in their quick form.
 # shellcheck disable=SC2154	# init.sh sets it
 # shellcheck source=tests/guest/pools.sh
 . "$top_srcdir/tests/guest/pools.sh"
