@@ -46,11 +46,12 @@ find_package() {
 		cannot "apt knows no package linux-image-$1.*-amd64; run apt-get update, or name a suite: $1@SUITE"
 }
 
-# download FOLDER: $package and, where the modules are in a package of their own, that.
+# download FOLDER: $package and, where kernel and modules are in packages of their own, those.
 download() {
-	local packages=("$package") modules
-	mapfile -t modules < <(apt-cache "${apt[@]}" depends "$package" | sed -n 's/^ *Depends: \(linux-modules-.*\)/\1/p')
-	packages+=("${modules[@]}")
+	local packages=("$package") others
+	mapfile -t others < <(apt-cache "${apt[@]}" depends "$package" |
+		sed -n 's/^ *Depends: \(linux-\(binary\|modules\)-.*\)/\1/p')
+	packages+=("${others[@]}")
 	say "downloading ${packages[*]}"
 	(cd "$1" && apt-get -qq "${apt[@]}" -o APT::Sandbox::User= download "${packages[@]}") ||
 		cannot "apt-get cannot download ${packages[*]}"
@@ -127,9 +128,11 @@ make_modules() {
 	[ ! -d "$root/usr/lib/modules" ] || [ -d "$root/lib" ] || ln -s usr/lib "$root/lib"
 	from=$root/lib/modules/$release
 	[ -d "$from" ] || cannot "the package has no modules of $release"
+	# Some packages leave these to be made.
+	touch "$from"/modules.{builtin,builtin.modinfo,order}
 	depmod -b "$root" "$release"
 	mkdir -p "$tree/usr/lib/modules/$release" "$tree/guest"
-	cp "$from"/modules.{builtin,order}* "$tree/usr/lib/modules/$release"
+	cp "$from"/modules.{builtin,builtin.modinfo,order} "$tree/usr/lib/modules/$release"
 	while read -r path; do
 		to=usr/lib/modules/$release/${path%.ko*}.ko
 		mkdir -p "$tree/${to%/*}"
@@ -150,7 +153,7 @@ pack() {
 # ---- Both ----------------------------------------------------------------------------------------
 
 get_kernel() {
-	local version=${1%%@*} suite=${1#"${1%%@*}"} new image
+	local version=${1%%@*} suite=${1#"${1%%@*}"} new image deb release
 	apt=()
 	kernel_dir=$cache/kernel-$1
 	if [ -e "$kernel_dir/wanted" ] && [ "$(cat "$kernel_dir/wanted")" = "${guest_modules[*]}" ]; then
@@ -162,8 +165,8 @@ get_kernel() {
 	find_package "$version"
 	mkdir "$new/root" "$new/out"
 	download "$new"
-	for package in "$new"/*.deb; do
-		dpkg-deb -x "$package" "$new/root"
+	for deb in "$new"/*.deb; do
+		dpkg-deb -x "$deb" "$new/root"
 	done
 	image=$(find "$new/root" -type f -name 'vmlinuz*')
 	[ -n "$image" ] || cannot "$package has no vmlinuz"
