@@ -274,6 +274,9 @@ int map_split(struct inodax_map *m, size_t offset, struct inodax_map **out);
  */
 int map_protect(struct inodax_map *m, int prot);
 
+/* map_dup - a descriptor of the file, the caller's to close. -EBADF: the program has closed the library's. */
+int map_dup(struct inodax_map *m);
+
 /* map_inherit - MADV_DOFORK, MADV_DONTFORK. Caller has claimed the map. */
 void map_inherit(struct inodax_map *m, bool inherit);
 
@@ -287,11 +290,14 @@ int map_open(int fd, uint64_t offset, size_t length, unsigned int flags, const s
 	     struct inodax_map **out);
 void map_claim(struct inodax_map *m);
 
+/* map_settle - ask for what is not direct, as inodax_map() does, and end the claim. Caller has claimed the map. */
+void map_settle(struct inodax_map *m);
+
 /*
- * map_detach - the end of a map whose range stays mapped as mmap(2) does it, without direct access: from then on it is
- * the caller's alone. -ENOMEM: nothing changed, or some of it is cached now; the map is there.
+ * map_end - the end of a map that the caller has claimed. `keep`: its range stays mapped as mmap(2) does it, without
+ * direct access, and is the caller's alone; -ENOMEM: it is there still, cached perhaps.
  */
-int map_detach(struct inodax_map *m);
+int map_end(struct inodax_map *m, bool keep);
 
 /*
  * map_has - is [offset, offset + length), from what the caller asked for, in the map? `offset` has to be, in any case.

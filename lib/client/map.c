@@ -124,6 +124,11 @@ static int resolve(struct inodax_map *m)
 	return rc;
 }
 
+void map_settle(struct inodax_map *m)
+{
+	map_release(m, resolve(m));
+}
+
 static bool some_cached(struct inodax_map *m)
 {
 	bool found = false;
@@ -157,12 +162,12 @@ static int take_out(struct inodax_map *m, bool keep)
 }
 
 /*
- * Caller has claimed it. Out of the list and no longer direct are one step: a revocation in between would be answered
+ * Out of the list and no longer direct are one step: a revocation in between would be answered
  * without being done. The rest goes without the lock: the kernel writes back pages of the file that are dirty, and
  * waits with that while the file is cut, which waits for us. The references go when nothing is mapped, the handle after
  * them. `keep`: the cached mapping stays, and the handle with it; -ENOMEM when it cannot be put there.
  */
-static int delete(struct inodax_map *m, bool keep)
+int map_end(struct inodax_map *m, bool keep)
 {
 	int rc;
 
@@ -195,17 +200,6 @@ void map_claim(struct inodax_map *m)
 	client_unlock();
 }
 
-int map_detach(struct inodax_map *m)
-{
-	int rc;
-
-	map_claim(m);
-	rc = delete(m, true);
-	if (rc)
-		map_release(m, 0);
-	return rc;
-}
-
 /* ---- The calls -------------------------------------------------------------------------------------------- */
 
 int map_open(int fd, uint64_t offset, size_t length, unsigned int flags, const struct place *place, int prot,
@@ -222,7 +216,7 @@ int map_open(int fd, uint64_t offset, size_t length, unsigned int flags, const s
 		return rc;
 	rc = resolve(m);
 	if (flags & INODAX_MAP_REQUIRE && some_cached(m)) {
-		(void)delete(m, false);
+		(void)map_end(m, false);
 		return -EOPNOTSUPP;
 	}
 	map_release(m, rc);
@@ -246,7 +240,7 @@ void *inodax_map_address(const struct inodax_map *m)
 int inodax_unmap(struct inodax_map *m)
 {
 	map_claim(m);
-	return delete(m, false);
+	return map_end(m, false);
 }
 
 bool map_has(const struct inodax_map *m, size_t offset, size_t length)

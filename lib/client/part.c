@@ -192,3 +192,18 @@ void map_inherit(struct inodax_map *m, bool inherit)
 	m->nofork = !inherit;
 	client_unlock();
 }
+
+int map_dup(struct inodax_map *m)
+{
+	struct grant *g;
+	int fd;
+
+	pthread_rwlock_rdlock(&client.working);
+	g = map_grant(m);
+	fd = desc_fd(&g->handle);
+	if (fd >= 0)
+		fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	grant_put(g);
+	pthread_rwlock_unlock(&client.working);
+	return fd < 0 ? -EBADF : fd;
+}

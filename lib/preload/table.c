@@ -12,7 +12,7 @@
 struct slot {
 	struct range range;
 	unsigned int users;
-	bool	     taken;
+	bool	     owned;
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -22,6 +22,7 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 /* Sorted by address. [lock] */
 static struct slot *slots;
 static size_t room;
+static size_t reserved;			/* of it, for those who own ranges */
 static _Atomic size_t count;		/* [lock, to change it] */
 
 /* ---- Forks ------------------------------------------------------------------------------------------------- */
@@ -43,8 +44,9 @@ static void child(void)
 	pthread_cond_init(&left, NULL);
 	for (size_t i = 0; i < count; i++) {
 		slots[i].users = 0;
-		slots[i].taken = false;
+		slots[i].owned = false;
 	}
+	reserved = 0;
 }
 
 static void init(void)
@@ -78,15 +80,20 @@ static struct slot *slot_of(const struct range *r, size_t *index)
 
 bool table_next(uintptr_t from, uintptr_t to, struct range *out)
 {
-	bool found = false;
+	bool found;
+	size_t i;
 
 	if (!atomic_load_explicit(&count, memory_order_acquire))
 		return false;
 	pthread_mutex_lock(&lock);
-	for (size_t i = first_beyond(from); i < count && slots[i].range.start < to && !found; i++) {
-		if (slots[i].taken)
-			continue;
-		found = true;
+	for (;;) {
+		i = first_beyond(from);
+		found = i < count && slots[i].range.start < to;
+		if (!found || !slots[i].owned)
+			break;
+		pthread_cond_wait(&left, &lock);
+	}
+	if (found) {
 		slots[i].users++;
 		*out = slots[i].range;
 	}
@@ -109,27 +116,32 @@ void table_put(const struct range *r)
 
 /* ---- Changing ---------------------------------------------------------------------------------------------- */
 
-static int grow(void)
+/* Caller holds the lock. */
+static int make_room(size_t more)
 {
 	size_t bigger = room ? 2 * room : 16;
-	struct slot *more = fault(FAULT_ALLOC) ? NULL : realloc(slots, bigger * sizeof(*slots));
+	struct slot *new;
 
-	if (!more)
+	if (count + more <= room)
+		return 0;
+	while (bigger < count + more)
+		bigger *= 2;
+	new = fault(FAULT_ALLOC) ? NULL : realloc(slots, bigger * sizeof(*slots));
+	if (!new)
 		return -ENOMEM;
-	slots = more;
+	slots = new;
 	room = bigger;
 	return 0;
 }
 
 int table_insert(const struct range *r)
 {
-	int rc = 0;
 	size_t at;
+	int rc;
 
 	pthread_once(&once, init);
 	pthread_mutex_lock(&lock);
-	if (count == room)
-		rc = grow();
+	rc = make_room(1 + reserved);
 	if (!rc) {
 		at = first_beyond(r->start);
 		memmove(slots + at + 1, slots + at, (count - at) * sizeof(*slots));
@@ -140,27 +152,43 @@ int table_insert(const struct range *r)
 	return rc;
 }
 
-/* It stays in the table, though nobody finds it, until the last user has left. */
-bool table_take(const struct range *r)
+/* Who owns a range may put TABLE_PARTS in its place: there is room for the others, whoever owns what. */
+int table_own(const struct range *r)
 {
 	struct slot *s;
-	bool mine;
+	size_t i;
+	int rc;
+
+	pthread_mutex_lock(&lock);
+	rc = make_room(reserved + TABLE_PARTS - 1);
+	s = slot_of(r, &i);
+	if (!s || s->owned)
+		rc = -EAGAIN;
+	if (s && s->users)
+		s->users--;
+	if (!rc) {
+		s->owned = true;
+		reserved += TABLE_PARTS - 1;
+	}
+	pthread_cond_broadcast(&left);
+	while (!rc && slot_of(r, &i)->users)
+		pthread_cond_wait(&left, &lock);
+	pthread_mutex_unlock(&lock);
+	return rc;
+}
+
+void table_replace(const struct range *r, const struct range *with, unsigned int parts)
+{
 	size_t i;
 
 	pthread_mutex_lock(&lock);
-	s = slot_of(r, &i);
-	mine = !s->taken;
-	s->taken = true;
-	s->users--;
+	if (slot_of(r, &i)) {
+		memmove(slots + i + parts, slots + i + 1, (count - i - 1) * sizeof(*slots));
+		for (unsigned int n = 0; n < parts; n++)
+			slots[i + n] = (struct slot){ .range = with[n] };
+		atomic_store_explicit(&count, count + parts - 1, memory_order_release);
+		reserved -= TABLE_PARTS - 1;
+	}
 	pthread_cond_broadcast(&left);
-	while (mine && s->users) {
-		pthread_cond_wait(&left, &lock);
-		s = slot_of(r, &i);
-	}
-	if (mine) {
-		memmove(slots + i, slots + i + 1, (count - i - 1) * sizeof(*slots));
-		atomic_fetch_sub_explicit(&count, 1, memory_order_release);
-	}
 	pthread_mutex_unlock(&lock);
-	return mine;
 }

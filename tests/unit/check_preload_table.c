@@ -1,5 +1,6 @@
 /*
- * lib/preload/table: which map an address is of, who takes one out, and that nobody has one in use that was taken out.
+ * lib/preload/table: which map an address is of, who owns one, what replaces it, and that nobody has one in use that is
+ * owned or was replaced.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -21,6 +22,14 @@
 static char maps[MANY];
 
 /* Map i, when each has so many pages; there is one between them. */
+static struct range at_page(unsigned int i, unsigned int first, unsigned int pages)
+{
+	return (struct range){
+		.map = (struct inodax_map *)&maps[i], .prot = PROT_READ, .start = BASE + first * PAGE,
+		.end = BASE + (first + pages) * PAGE,
+	};
+}
+
 static struct range range_of(unsigned int i, unsigned int pages)
 {
 	struct range r = { .map = (struct inodax_map *)&maps[i], .prot = i % 2 ? PROT_READ : PROT_READ | PROT_WRITE };
@@ -38,6 +47,17 @@ static void add(const struct range *r)
 static bool same(const struct range *a, const struct range *b)
 {
 	return a->start == b->start && a->end == b->end && a->map == b->map && a->prot == b->prot;
+}
+
+/* Out of the table. false: somebody was faster. */
+static bool table_take(const struct range *r)
+{
+	int rc = table_own(r);
+
+	ck_assert(!rc || rc == -EAGAIN);
+	if (!rc)
+		table_replace(r, NULL, 0);
+	return !rc;
 }
 
 static void expect(uintptr_t from, uintptr_t to, const struct range *wanted)
@@ -235,30 +255,29 @@ END_TEST
 struct taker {
 	struct range	r;	/* in use by the thread */
 	bool		mine;
-	_Atomic bool	done;
+	_Atomic bool	begun, done;
 };
 
 static void *taking(void *arg)
 {
 	struct taker *t = arg;
 
+	atomic_store(&t->begun, true);
 	t->mine = table_take(&t->r);
 	atomic_store(&t->done, true);
 	return NULL;
 }
 
-/* A thread that takes what is in use by us, too; it has begun. */
+/* A thread that takes what is in use by us, too; it has begun, and most likely owns it. */
 static pthread_t start_taker(struct taker *t, const struct range *r)
 {
-	struct range found;
 	pthread_t thread;
 
 	ck_assert(table_next(r->start, r->end, &t->r));
 	ck_assert_int_eq(pthread_create(&thread, NULL, taking, t), 0);
-	while (table_next(r->start, r->end, &found)) {
-		table_put(&found);
+	while (!atomic_load(&t->begun))
 		sched_yield();
-	}
+	usleep(20000);
 	return thread;
 }
 
@@ -272,8 +291,7 @@ START_TEST(who_takes_a_range_waits_for_those_who_use_it)
 	add(&next);
 	ck_assert(table_next(r.start, r.end, &found));
 	thread = start_taker(&t, &r);
-	expect(r.start, UINTPTR_MAX, &next);
-	usleep(20000);
+	expect(next.start, UINTPTR_MAX, &next);
 	ck_assert(!atomic_load(&t.done));
 	table_put(&found);
 	pthread_join(thread, NULL);
@@ -287,14 +305,101 @@ START_TEST(one_of_two_who_take_a_range_has_it)
 	struct range r = range_of(1, 4), found;
 	struct taker t = { .mine = false };
 	pthread_t thread;
+	bool mine;
 
 	add(&r);
 	ck_assert(table_next(r.start, r.end, &found));
 	thread = start_taker(&t, &r);
-	ck_assert(!table_take(&found));
+	mine = table_take(&found);
+	pthread_join(thread, NULL);
+	ck_assert(mine != t.mine);
+	expect_none(0, UINTPTR_MAX);
+}
+END_TEST
+
+START_TEST(parts_come_in_place_of_a_range)
+{
+	struct range r = at_page(0, 2, 6), before = at_page(1, 0, 1), behind = at_page(2, 9, 1), found;
+	struct range parts[TABLE_PARTS] = { at_page(0, 2, 2), at_page(3, 4, 1), at_page(4, 5, 3) };
+
+	add(&r);
+	add(&before);
+	add(&behind);
+	ck_assert(table_next(r.start, r.end, &found));
+	ck_assert_int_eq(table_own(&found), 0);
+	table_replace(&found, parts, TABLE_PARTS);
+	for (unsigned int i = 0; i < TABLE_PARTS; i++)
+		expect(parts[i].start, parts[i].end, &parts[i]);
+	expect(0, UINTPTR_MAX, &before);
+	expect(parts[2].end, UINTPTR_MAX, &behind);
+	ck_assert(table_next(parts[1].start, parts[1].end, &found));
+	ck_assert_int_eq(table_own(&found), 0);
+	table_replace(&found, NULL, 0);
+	expect(parts[0].end, UINTPTR_MAX, &parts[2]);
+}
+END_TEST
+
+/* Who owns a range has room for the parts, whatever else comes and whoever else owns what. */
+START_TEST(there_is_room_for_the_parts)
+{
+	struct range owned[8], parts[TABLE_PARTS];
+
+	for (unsigned int i = 0; i < 8; i++) {
+		struct range r = at_page(i, i * 10, 9);
+
+		add(&r);
+		ck_assert(table_next(r.start, r.end, &owned[i]));
+		ck_assert_int_eq(table_own(&owned[i]), 0);
+	}
+	for (unsigned int i = 0; i < MANY; i++) {
+		struct range other = at_page(i, 1000 + i, 1);
+
+		add(&other);
+	}
+	fault_arm_always(FAULT_ALLOC);
+	for (unsigned int i = 0; i < 8; i++) {
+		for (unsigned int n = 0; n < TABLE_PARTS; n++)
+			parts[n] = at_page(10 + 3 * i + n, i * 10 + 3 * n, 3);
+		table_replace(&owned[i], parts, TABLE_PARTS);
+	}
+	fault_disarm(FAULT_ALLOC);
+	for (unsigned int i = 0; i < 8; i++)
+		for (unsigned int n = 0; n < TABLE_PARTS; n++) {
+			parts[n] = at_page(10 + 3 * i + n, i * 10 + 3 * n, 3);
+			expect(parts[n].start, parts[n].end, &parts[n]);
+		}
+}
+END_TEST
+
+static void *looking(void *arg)
+{
+	struct taker *t = arg;
+
+	atomic_store(&t->begun, true);
+	t->mine = table_next(t->r.start, t->r.end, &t->r);
+	atomic_store(&t->done, true);
+	return NULL;
+}
+
+START_TEST(who_looks_for_what_is_owned_waits_for_what_replaces_it)
+{
+	struct range r = at_page(0, 1, 4), found, part = at_page(1, 3, 2);
+	struct taker t = { .r = r };
+	pthread_t thread;
+
+	add(&r);
+	ck_assert(table_next(r.start, r.end, &found));
+	ck_assert_int_eq(table_own(&found), 0);
+	ck_assert_int_eq(pthread_create(&thread, NULL, looking, &t), 0);
+	while (!atomic_load(&t.begun))
+		sched_yield();
+	usleep(20000);
+	ck_assert(!atomic_load(&t.done));
+	table_replace(&found, &part, 1);
 	pthread_join(thread, NULL);
 	ck_assert(t.mine);
-	expect_none(0, UINTPTR_MAX);
+	ck_assert(same(&t.r, &part));
+	table_put(&t.r);
 }
 END_TEST
 
@@ -470,6 +575,9 @@ static Suite *table_suite(void)
 	tcase_add_test(tc, many_are_all_found_and_removed);
 	tcase_add_test(tc, who_takes_a_range_waits_for_those_who_use_it);
 	tcase_add_test(tc, one_of_two_who_take_a_range_has_it);
+	tcase_add_test(tc, parts_come_in_place_of_a_range);
+	tcase_add_test(tc, there_is_room_for_the_parts);
+	tcase_add_test(tc, who_looks_for_what_is_owned_waits_for_what_replaces_it);
 	tcase_add_test(tc, the_table_may_change_while_somebody_waits);
 	tcase_add_test(tc, what_other_threads_use_is_in_nobody_s_use_in_a_child);
 	tcase_add_test(tc, nobody_uses_what_was_taken);
