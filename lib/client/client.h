@@ -122,6 +122,7 @@ struct inodax_map {
 	bool		 claimed;	/* [lock] */
 	bool		 sparse;	/* its holes are said as ranges, DIRECT_SPARSE. [claimed] */
 	uint64_t	 extents;	/* that were mapped so far: not less than there are. [claimed] */
+	bool		 told;		/* what is taken back may say when it is touched. [claimed, lock] */
 	bool		 demand;	/* INODAX_ZERO pieces say when they are touched: hole.c. [claimed, lock] */
 	bool		 filling;	/* hole.c asks the daemon: map and grant stay. [lock] */
 	uint64_t	 stored_to;	/* where the last store that got blocks ended, and how much that was. [lock] */
@@ -378,8 +379,8 @@ void uffd_forget(void);
 
 /* ---- hole.c ----------------------------------------------------------------------------------------------- */
 
-/* Reasons of pieces that the resolver is to ask for, compared as pointers. */
-extern const char hole_revoked[], hole_no_space[];
+/* A reason of pieces that the resolver is to ask for, compared as a pointer. */
+extern const char hole_no_space[];
 
 /* hole_at - is the piece a hole that says when it is touched? Caller holds client.lock, here and below. */
 bool hole_at(const struct inodax_map *m, const struct piece *at);

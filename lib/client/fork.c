@@ -54,6 +54,7 @@ static void leave_to_parent(struct grant *g)
 			(void)mm_mprotect(m->base, m->length, PROT_NONE);
 		m->claimed = false;
 		m->area->placed = false;
+		m->told = false;
 		m->demand = false;
 		m->filling = false;
 		m->generation++;

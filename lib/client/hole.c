@@ -3,7 +3,9 @@
  *
  * A hole is memory that says when it is touched (uffd.c). A load asks the daemon what is there, for 2 MiB around: where
  * it still is a hole, zeros come that can be loaded from then on without anybody being asked. A store asks for blocks,
- * and what comes is mapped. A revocation takes the zeros away, and leaves the hole: the next touch asks again.
+ * and what comes is mapped. A
+ * revocation takes away what is there, zeros or the pool's memory, and leaves such a hole: the next touch asks again, as
+ * a fault does. (The page cache in its place would be filled by that touch, and then be in everybody's way.)
  *
  * How much is asked for: a store gets its unit alone, so what is stored to at random is all that is allocated. Stores
  * one after the other get twice as much each time, up to 2 MiB. Each unit in the middle of a hole makes three mappings
@@ -28,7 +30,6 @@
 #define RETRY_MS	100U		/* when there is no way to go on */
 #define NOSPC_MS	1000U		/* until what got no blocks is a hole again */
 
-const char hole_revoked[] = "a hole, asked for when it is touched";
 const char hole_no_space[] = "no space for the blocks of a hole";
 
 /* Where something was touched, and what is asked for. */
@@ -41,7 +42,7 @@ struct fill {
 
 bool hole_at(const struct inodax_map *m, const struct piece *at)
 {
-	return m->demand && at->kind == INODAX_ZERO;
+	return at->kind == INODAX_ASKED || (m->demand && at->kind == INODAX_ZERO);
 }
 
 /* ---- Made, revoked ---------------------------------------------------------------------------------------- */
@@ -53,8 +54,8 @@ static int put_part(struct inodax_map *m, const struct piece *part, bool zeros)
 
 	if (!rc)
 		rc = uffd_put(m->base + part->offset, part->length, zeros);
-	if (!rc)
-		rc = map_rights(m, part->offset, part->length);
+	if (!rc && m->prot != (PROT_READ | PROT_WRITE) && mm_mprotect(m->base + part->offset, part->length, m->prot))
+		rc = -errno;
 	if (rc)
 		(void)map_cover(m, part->offset, part->length, client_reason(rc));
 	return rc;
@@ -80,16 +81,19 @@ int hole_put(struct inodax_map *m, uint64_t offset, uint64_t length, uint32_t sh
 	return rc;
 }
 
-/* No zeros are left: whoever touches it asks. */
-static int empty(struct inodax_map *m, uint64_t offset, uint64_t length, uint32_t shift)
+/* Nothing is left: whoever touches it asks. `there`: it is a hole already. */
+static int empty(struct inodax_map *m, uint64_t offset, uint64_t length, bool there)
 {
-	struct piece part = {
-		.offset = offset, .length = length, .kind = INODAX_ZERO, .shift = shift, .reason = hole_revoked,
-	};
+	struct piece part = { .offset = offset, .length = length, .kind = INODAX_ASKED };
+	int rc;
 
-	if (mm_madvise(m->base + offset, length, MADV_DONTNEED) || pieces_set(&m->pieces, &part))
-		return map_cover(m, offset, length, "revoked");
-	return 0;
+	if (!there)
+		rc = put_part(m, &part, false);
+	else if (mm_madvise(m->base + offset, length, MADV_DONTNEED))
+		rc = -errno;
+	else
+		rc = pieces_set(&m->pieces, &part);
+	return rc ? map_cover(m, offset, length, "revoked") : 0;
 }
 
 int hole_revoke(struct inodax_map *m, uint64_t offset, uint64_t length, bool zeros)
@@ -101,9 +105,15 @@ int hole_revoke(struct inodax_map *m, uint64_t offset, uint64_t length, bool zer
 		const struct piece *at = pieces_at(&m->pieces, offset);
 
 		next = at->offset + at->length < end ? at->offset + at->length : end;
+		if (at->kind == INODAX_CACHED || at->kind == INODAX_BEYOND)
+			continue;
 		if (hole_at(m, at))
-			rc = empty(m, offset, next - offset, at->shift);
-		else if (!zeros || at->kind == INODAX_ZERO)
+			rc = empty(m, offset, next - offset, true);
+		else if (zeros && at->kind != INODAX_ZERO)
+			continue;
+		else if (m->told)
+			rc = empty(m, offset, next - offset, false);
+		else
 			rc = map_cover(m, offset, next - offset, "revoked");
 	}
 	return rc;
@@ -213,7 +223,7 @@ static int put_answer(struct inodax_map *m, const struct direct_fault *answer)
 	for (uint32_t i = 0; i < answer->count && !rc; i++) {
 		const struct direct_extent *e = &answer->extent[i];
 
-		if (e->type == DIRECT_ZERO)
+		if (e->type == DIRECT_ZERO && m->demand)
 			rc = hole_put(m, e->offset - m->start, e->length, e->shift, true);
 		else
 			rc = map_put(m, e);

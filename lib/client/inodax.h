@@ -95,6 +95,7 @@ int inodax_sync(struct inodax_map *map, size_t offset, size_t length);
 #define INODAX_CACHED	3U	/* through the page cache; `reason` says why */
 #define INODAX_BEYOND	4U	/* past the end of the file: SIGBUS */
 #define INODAX_LOST	5U	/* the media failed, or a store got no blocks; `reason` says which: SIGBUS */
+#define INODAX_ASKED	6U	/* taken back: whoever touches it waits until it is known what is there now */
 
 struct inodax_query {
 	uint32_t size;			/* in: sizeof(struct inodax_query); out: bytes filled in */

@@ -35,7 +35,7 @@ static void set_cached(struct inodax_map *m, uint64_t offset, uint64_t length, u
 /* May the daemon have something else for it now? */
 static bool is_open(const struct piece *at)
 {
-	return at->kind == INODAX_CACHED || at->kind == INODAX_BEYOND || at->reason == hole_revoked ||
+	return at->kind == INODAX_CACHED || at->kind == INODAX_BEYOND || at->kind == INODAX_ASKED ||
 	       at->reason == hole_no_space;
 }
 
@@ -287,13 +287,11 @@ static int resolve(struct inodax_map *m)
 	return rc;
 }
 
-/* Zeros that are only loaded need nobody to see stores. */
-static bool may_be_sparse(const struct inodax_map *m)
+/* Is there memory that says when it is touched? */
+static bool is_told(void)
 {
 	int rc;
 
-	if (!m->write)
-		return true;
 	pthread_mutex_lock(&client.making);
 	rc = uffd_start();
 	pthread_mutex_unlock(&client.making);
@@ -335,14 +333,15 @@ static int place_area(struct inodax_map *m)
 		.name = m->grant->name, .offset = m->start, .length = m->length,
 		.flags = m->write ? DIRECT_WRITE : 0,
 	};
-	bool sparse;
+	bool sparse, told;
 	int rc;
 
 	if (is_placed(m))
 		return 0;
 	if ((m->start | m->length | (uintptr_t)m->base) & (m->grant->unit - 1))
 		return -EOPNOTSUPP;	/* mapped before the map unit was known */
-	sparse = may_be_sparse(m);
+	told = is_told();
+	sparse = told || !m->write;	/* zeros that are only loaded need nobody to see stores */
 	if (sparse)
 		map.flags |= DIRECT_SPARSE;
 	rc = own_area(m);
@@ -353,7 +352,8 @@ static int place_area(struct inodax_map *m)
 	client_lock();
 	m->area->number = map.area;
 	m->sparse = sparse;
-	m->demand = sparse && m->write;
+	m->told = told;
+	m->demand = told && m->write;
 	m->area->placed = true;
 	client_unlock();
 	return 0;

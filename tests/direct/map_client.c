@@ -41,7 +41,7 @@
 
 static const char *kind_name(uint32_t kind)
 {
-	static const char *const names[] = { "?", "direct", "zero", "cached", "beyond", "lost" };
+	static const char *const names[] = { "?", "direct", "zero", "cached", "beyond", "lost", "asked" };
 
 	return names[kind < sizeof(names) / sizeof(names[0]) ? kind : 0];
 }
