@@ -379,8 +379,8 @@ void uffd_forget(void);
 
 /* ---- hole.c ----------------------------------------------------------------------------------------------- */
 
-/* A reason of pieces that the resolver is to ask for, compared as a pointer. */
-extern const char hole_no_space[];
+/* Reasons of pieces that the resolver is to ask for, compared as pointers. hole_at_end: it says when it is touched. */
+extern const char hole_no_space[], hole_at_end[];
 
 /* hole_at - is the piece a hole that says when it is touched? Caller holds client.lock, here and below. */
 bool hole_at(const struct inodax_map *m, const struct piece *at);
@@ -396,6 +396,12 @@ int hole_put(struct inodax_map *m, uint64_t offset, uint64_t length, uint32_t sh
  * for when they are touched, the rest is cached. -ENOMEM: not done, or not all.
  */
 int hole_revoke(struct inodax_map *m, uint64_t offset, uint64_t length, bool zeros);
+
+/*
+ * hole_end - the file ends before [offset, offset + length): it says when it is touched, as the file may have grown by
+ * then. On failure the cached mapping is there, or what was there.
+ */
+int hole_end(struct inodax_map *m, uint64_t offset, uint64_t length);
 
 /* hole_wait - until nobody uses the map and its grant on behalf of a store. The lock is dropped meanwhile. */
 void hole_wait(struct inodax_map *m);

@@ -30,7 +30,7 @@ int map_rights(struct inodax_map *m, uint64_t offset, uint64_t length)
 
 static bool is_direct(const struct piece *piece)
 {
-	return piece->kind != INODAX_CACHED && piece->kind != INODAX_BEYOND;
+	return piece->kind != INODAX_CACHED && (piece->kind != INODAX_BEYOND || piece->reason == hole_at_end);
 }
 
 /* ---- Room ------------------------------------------------------------------------------------------------- */

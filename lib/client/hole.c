@@ -30,6 +30,7 @@
 #define RETRY_MS	100U		/* when there is no way to go on */
 #define NOSPC_MS	1000U		/* until what got no blocks is a hole again */
 
+const char hole_at_end[] = "asked for when it is touched: the file may have grown";
 const char hole_no_space[] = "no space for the blocks of a hole";
 
 /* Where something was touched, and what is asked for. */
@@ -42,7 +43,7 @@ struct fill {
 
 bool hole_at(const struct inodax_map *m, const struct piece *at)
 {
-	return at->kind == INODAX_ASKED || (m->demand && at->kind == INODAX_ZERO);
+	return at->kind == INODAX_ASKED || at->reason == hole_at_end || (m->demand && at->kind == INODAX_ZERO);
 }
 
 /* ---- Made, revoked ---------------------------------------------------------------------------------------- */
@@ -105,16 +106,34 @@ int hole_revoke(struct inodax_map *m, uint64_t offset, uint64_t length, bool zer
 		const struct piece *at = pieces_at(&m->pieces, offset);
 
 		next = at->offset + at->length < end ? at->offset + at->length : end;
-		if (at->kind == INODAX_CACHED || at->kind == INODAX_BEYOND)
-			continue;
 		if (hole_at(m, at))
 			rc = empty(m, offset, next - offset, true);
+		else if (at->kind == INODAX_CACHED || at->kind == INODAX_BEYOND)
+			continue;
 		else if (zeros && at->kind != INODAX_ZERO)
 			continue;
 		else if (m->told)
 			rc = empty(m, offset, next - offset, false);
 		else
 			rc = map_cover(m, offset, next - offset, "revoked");
+	}
+	return rc;
+}
+
+int hole_end(struct inodax_map *m, uint64_t offset, uint64_t length)
+{
+	struct piece part = { .kind = INODAX_BEYOND, .reason = hole_at_end };
+	uint64_t end = offset + length;
+	int rc = 0;
+
+	for (part.offset = offset; part.offset < end && !rc; part.offset += part.length) {
+		const struct piece *at = pieces_at(&m->pieces, part.offset);
+
+		part.length = (at->offset + at->length < end ? at->offset + at->length : end) - part.offset;
+		if (hole_at(m, at))
+			rc = pieces_set(&m->pieces, &part);
+		else
+			rc = put_part(m, &part, false);
 	}
 	return rc;
 }
@@ -251,6 +270,16 @@ static int no_space(const struct fill *f)
 	return 0;
 }
 
+/* The kernel's own mapping knows best where the file ends, now and when it grows in a moment: SIGBUS, or the page. */
+static int at_end(const struct fill *f)
+{
+	struct inodax_map *m = f->m;
+	struct piece beyond = { .offset = f->pos - m->start, .length = m->grant->unit, .kind = INODAX_BEYOND };
+	int rc = map_cover(m, beyond.offset, beyond.length, NULL);
+
+	return rc ? rc : pieces_set(&m->pieces, &beyond);
+}
+
 /* Nothing came for the unit. */
 static int stopped(const struct fill *f, const struct direct_fault *answer)
 {
@@ -261,6 +290,8 @@ static int stopped(const struct fill *f, const struct direct_fault *answer)
 	if (answer->stop == DIRECT_NOSPC && f->store)
 		return no_space(f);
 	f->m->due = client_now() + NOSPC_MS;
+	if (answer->stop == DIRECT_EOF)
+		return at_end(f);
 	return map_stopped(f->m, answer, f->end);
 }
 

@@ -178,6 +178,8 @@ int map_stopped(struct inodax_map *m, const struct direct_fault *f, uint64_t end
 	uint32_t kind = INODAX_CACHED;
 	const char *reason = NULL;
 
+	if (f->stop == DIRECT_EOF && m->told && f->next < end && !hole_end(m, f->next - m->start, end - f->next))
+		return 0;
 	if (f->stop == DIRECT_EOF)
 		kind = INODAX_BEYOND;
 	else if (f->stop == DIRECT_NOSPC)

@@ -444,6 +444,21 @@ static int fault_prepare(struct fs_area *area, const struct direct_fault *a, uin
 	return rc;
 }
 
+/*
+ * Others see zeros where there may be blocks now: in what is answered, and in what was tried last, which has them also if
+ * it could not be mapped then, since something was on its way.
+ */
+static void tell_filled(struct fs_area *area, const struct direct_fault *a)
+{
+	struct dax *dax = &area->grant->fs->dax;
+	unsigned int shift = grant_shift(area->grant), largest = dax_size_shift(dax->max_size);
+	uint64_t tried = a->next + (1ULL << (largest > shift ? largest : shift)), end = a->offset + a->length;
+
+	if (end > tried)
+		end = tried;
+	dax_filled(area->grant->mapping, &area->dax, a->offset >> shift, (end - a->offset) >> shift);
+}
+
 int area_fault(struct fs_area *area, struct direct_fault *a, bool nowait)
 {
 	uint64_t end_offset = a->offset + a->length, enough;
@@ -463,9 +478,8 @@ int area_fault(struct fs_area *area, struct direct_fault *a, bool nowait)
 		if (!(a->flags & DIRECT_LOAD) || !hole(area, a, end_offset))
 			stop = fault_one(area, a, a->offset, end_offset, nowait);
 	area->grant->answer = NULL;
-	if (atomic_load(&area->grant->ip->fills) != fills && a->next > a->offset)
-		dax_filled(area->grant->mapping, &area->dax, a->offset >> grant_shift(area->grant),
-			   (a->next - a->offset) >> grant_shift(area->grant));
+	if (atomic_load(&area->grant->ip->fills) != fills)
+		tell_filled(area, a);
 	/* What is there already is an answer; the client asks for the rest. */
 	if (stop == FS_WOULD_WAIT && a->count)
 		stop = DIRECT_MORE;

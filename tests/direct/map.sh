@@ -41,7 +41,7 @@ fill "$mnt/cut" 4
 start A "$mnt/cut" $((4 * mib)) 1
 same "before" "$(mapped_from "$a_pid" "$(plus "$a_at" $((3 * mib)))")" "$pool"
 truncate -s $((2 * mib + 100)) "$mnt/cut"
-same "after" "$(mapped_from "$a_pid" "$(plus "$a_at" $((3 * mib)))")" "$mnt/cut"
+[ "$(mapped_from "$a_pid" "$(plus "$a_at" $((3 * mib)))")" != "$pool" ] || fail "the pool is mapped behind the end"
 says "below the new end" A 120 load $((2 * mib + 99))
 says "the tail of the last block" A 0 load $((2 * mib + 100))
 says "beyond" A sigbus load $((3 * mib))
@@ -53,6 +53,19 @@ says "grown again" A 0 load $((3 * mib))
 says "the tail of what was the last block" A 0 load $((2 * mib + 200))
 stop A
 nothing_held "after truncate"
+
+step "a file that grows, under who maps more than it has"
+fill "$mnt/grows" 1
+start A "$mnt/grows" $((4 * mib)) 1
+says "behind the end" A sigbus load $((3 * mib + 4096))
+truncate -s $((4 * mib)) "$mnt/grows"
+says "a page that was not touched" A 0 load $((2 * mib))
+says "a store" A stored store $((2 * mib + 8192)) 65
+same "as read(2) has it" "$(dd if="$mnt/grows" bs=1 skip=$((2 * mib + 8192)) count=1 status=none)" A
+same "how it is mapped" "$(kind A $((2 * mib + 8192)))" direct
+says "a page that was touched before" A 0 load $((3 * mib + 4096))
+stop A
+nothing_held "after it grew"
 
 step "a hole punched"
 fill "$mnt/punched" 4
