@@ -247,11 +247,6 @@ test_refused() {
 }
 
 run_part() {
-	# shellcheck source=tests/lib/common.sh
-	. "$top_srcdir/tests/lib/common.sh"
-	need_root
-	need_fuse
-	client=$(helper direct/map_client)
 	# shellcheck source=tests/lib/maps.sh
 	. "$top_srcdir/tests/lib/maps.sh"
 	make_pool 512
