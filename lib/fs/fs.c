@@ -88,7 +88,7 @@ static int open_region(struct fs *fs, const char *path, struct err *err)
 static void collect_messages(struct fs *fs, uint64_t replayed)
 {
 	struct pool *p = &fs->pool;
-	char text[128];
+	char text[160];
 
 	if (p->super.from_backup)
 		add_message(fs,
@@ -100,6 +100,10 @@ static void collect_messages(struct fs *fs, uint64_t replayed)
 	}
 	if (!region_survives_power_loss(p->region))
 		add_message(fs, "the pool is volatile (tmpfs): its contents do not survive a power cut");
+	if (p->region->kind == REGION_PAGED) {
+		snprintf(text, sizeof(text), "the pool is page-cached: %s", region_remark(p->region));
+		add_message(fs, text);
+	}
 }
 
 /* Bring the media to the state the journal promises and make this mount's sequence durable. */

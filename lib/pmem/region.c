@@ -311,6 +311,7 @@ int region_open(struct region **out, const char *path, uint64_t size, unsigned i
 	}
 	r->kind = what.kind;
 	r->unit = what.unit;
+	r->could_dax = what.could_dax;
 	ret = flags & REGION_NOLOCK ? 0 : region_lock(r->fd, path, r->readonly, err);
 	if (ret)
 		goto unmap;	/* even if we created it: by now it is somebody else's */
@@ -351,4 +352,15 @@ const char *region_kind_name(enum region_kind kind)
 bool region_survives_power_loss(const struct region *r)
 {
 	return r->kind != REGION_VOLATILE;
+}
+
+const char *region_remark(const struct region *r)
+{
+	if (!region_survives_power_loss(r))
+		return "its contents are lost at a power cut or reboot";
+	if (r->kind != REGION_PAGED)
+		return NULL;
+	if (r->could_dax)
+		return "its device has DAX, which is used when the filesystem is mounted with -o dax";
+	return "changes wait for a write-back; not so with DAX (ext4 or xfs mounted with -o dax, or /dev/daxX.Y)";
 }

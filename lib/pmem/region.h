@@ -29,6 +29,7 @@ struct region {
 	uint64_t		 unit;		/* map unit: smallest size the namespace can map, bytes */
 	enum region_kind	 kind;
 	bool			 readonly;	/* mapped PROT_READ */
+	bool			 could_dax;	/* REGION_PAGED: certainly _FSDAX, if its filesystem were mounted so */
 	int			 fd;		/* -1 for REGION_EMU */
 	const struct persist_ops *ops;		/* see persist.h; chosen by kind */
 	void			*priv;		/* of the backend */
@@ -70,6 +71,9 @@ const char *region_kind_name(enum region_kind kind);
 
 /* region_survives_power_loss - false for REGION_VOLATILE. */
 bool region_survives_power_loss(const struct region *r);
+
+/* region_remark - what somebody who takes a pool of this kind should know of it, to be printed behind it; or NULL. */
+const char *region_remark(const struct region *r);
 
 /*
  * region_page_max - the largest page-table entry, in bytes, that a mapping of the region gets where offset and address

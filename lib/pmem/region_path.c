@@ -224,7 +224,21 @@ int region_path_device(const char *path, const struct stat *st, const char *sysf
 	return 0;
 }
 
-static int describe_file(int fd, const char *path, const struct stat *st, struct region_path *out,
+/* A partition has no queue; the disk that it is in lies above it. */
+bool region_path_could_dax(unsigned long type, uint64_t block_size, dev_t dev, const char *sysfs)
+{
+	static const char *const queues[] = { "queue", "../queue" };
+	char dax[NAME_LEN];
+
+	if ((type != EXT4_SUPER_MAGIC && type != XFS_SUPER_MAGIC) || block_size != (uint64_t)sysconf(_SC_PAGESIZE))
+		return false;
+	for (unsigned int i = 0; i < 2; i++)
+		if (attribute(dax, "%s/dev/block/%u:%u/%s/dax", sysfs, major(dev), minor(dev), queues[i]))
+			return strcmp(dax, "1") == 0;
+	return false;
+}
+
+static int describe_file(int fd, const char *path, const struct stat *st, const char *sysfs, struct region_path *out,
 			 struct err *err)
 {
 	struct statfs fs;
@@ -238,6 +252,7 @@ static int describe_file(int fd, const char *path, const struct stat *st, struct
 		out->kind = REGION_VOLATILE;
 	out->size = (uint64_t)st->st_size;
 	out->unit = BLOCK_SIZE;
+	out->could_dax = region_path_could_dax((unsigned long)fs.f_type, (uint64_t)fs.f_bsize, st->st_dev, sysfs);
 	return 0;
 }
 
@@ -295,7 +310,7 @@ int region_path_open(const char *path, unsigned int flags, const char *sysfs, st
 	if (!ret && S_ISCHR(st.st_mode))
 		ret = region_path_device(path, &st, sysfs, out, err);
 	else if (!ret)
-		ret = describe_file(fd, path, &st, out, err);
+		ret = describe_file(fd, path, &st, sysfs, out, err);
 	if (!ret)
 		return fd;
 	close(fd);

@@ -18,6 +18,7 @@ struct region_path {
 	uint64_t	 size;	/* bytes: the device's, or the file's as it is now */
 	uint64_t	 unit;	/* map unit in bytes: the device's align, or 4 KiB */
 	bool		 created;	/* by this call; the caller unlinks it if what follows fails */
+	bool		 could_dax;	/* see region_path_could_dax() */
 };
 
 /*
@@ -44,6 +45,12 @@ int region_path_missing(const char *path, const char *sysfs, struct err *err);
 /* region_path_device - size and map unit of the dax device `st`, as sysfs tells. */
 int region_path_device(const char *path, const struct stat *st, const char *sysfs, struct region_path *out,
 		       struct err *err);
+
+/*
+ * region_path_could_dax - of a file on a filesystem of this type, on the block device `dev`: can the kernel map it
+ * without the page cache, if only the filesystem is mounted so? False when that is not certain.
+ */
+bool region_path_could_dax(unsigned long type, uint64_t block_size, dev_t dev, const char *sysfs);
 
 /* region_path_sync_parent - make the name of a file just created durable. */
 int region_path_sync_parent(const char *path);

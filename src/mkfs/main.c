@@ -235,6 +235,13 @@ static int check(struct mkfs *m, struct err *err)
 
 /* ---- Doing it ------------------------------------------------------------------------------------------ */
 
+static void print_kind(const struct region *r)
+{
+	const char *remark = region_remark(r);
+
+	printf("  kind      %s%s%s\n", region_kind_name(r->kind), remark ? ": " : "", remark ? remark : "");
+}
+
 static void print_summary(const struct mkfs *m, const struct region *r, const struct super *sb)
 {
 	char a[SIZE_TEXT], b[SIZE_TEXT], c[SIZE_TEXT], uuid[UUID_STR_LEN];
@@ -245,8 +252,7 @@ static void print_summary(const struct mkfs *m, const struct region *r, const st
 	printf("  uuid      %s\n", uuid);
 	if (*sb->label)
 		printf("  label     %s\n", sb->label);
-	printf("  kind      %s%s\n", region_kind_name(r->kind),
-	       region_survives_power_loss(r) ? "" : ": its contents are lost at a power cut or reboot");
+	print_kind(r);
 	printf("  map unit  %s\n", size_format(1ULL << sb->unit_shift, b));
 	printf("  journal   %s\n", size_format(sb->journal_blocks << BLOCK_SHIFT, c));
 }
@@ -296,7 +302,7 @@ static int dry_run(const struct mkfs *m, struct err *err)
 		printf("%s: would be %s as an inodax pool of %s\n", m->path,
 		       !m->exists ? "created" : m->force ? "overwritten" : "used", size_format(bytes, size));
 		if (r)
-			printf("  kind      %s\n", region_kind_name(r->kind));
+			print_kind(r);
 		if (r || m->unit)
 			printf("  map unit  %s\n", size_format(m->unit ? m->unit : r->unit, text));
 		if (m->format.journal_blocks)

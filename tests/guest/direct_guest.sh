@@ -7,7 +7,7 @@
 # running. Lines that begin with "map:" say how things are mapped.
 kind=${GUEST_KIND:-}
 part=${GUEST_PART:-}
-parts=(kind copy small basic large fio change killed refused)
+parts=(kind copy small basic large fio change killed refused plain)
 
 # ---- One part ------------------------------------------------------------------------------------
 
@@ -254,6 +254,33 @@ test_refused() {
 	expect_error "$pool: in use by pid $daemon" "$inodax" -f "$pool" "$dir"
 	expect_error "$pool: in use by process $daemon; unmount it first" "$mkfs" -f "$pool"
 	expect_error "$pool: in use by pid $daemon" "$fsck" "$pool"
+}
+
+# What is said of a filesystem that could have DAX and is mounted without: on the region that device-DAX has otherwise.
+test_plain() {
+	local words="page-cached: its device has DAX, which is used when the filesystem is mounted with -o dax"
+	case $kind in dax*) skip "no filesystem" ;; esac
+	# shellcheck source=tests/guest/pools.sh
+	. "$top_srcdir/tests/guest/pools.sh"
+	namespace 2 -m fsdax -M dev > "$dir/out"
+	make_fs "$kind" /dev/pmem2 > "$dir/out" 2>&1 || fail "mkfs.$kind: $(cat "$dir/out")"
+	mkdir "$dir/plain"
+	mount /dev/pmem2 "$dir/plain"
+	"$mkfs" --size 128m "$dir/plain/pool" > "$dir/out" 2>&1 || fail "mkfs.inodax: $(cat "$dir/out")"
+	grep -q "kind *$words" "$dir/out" || fail "mkfs.inodax: $(cat "$dir/out")"
+	unmount_pool
+	local pool=$dir/plain/pool
+	mount_pool
+	grep -q "the pool is $words" "$log" || fail "the daemon: $(cat "$log")"
+	unmount_pool
+	umount "$dir/plain"
+	mount -o dax /dev/pmem2 "$dir/plain"
+	"$mkfs" -f "$pool" > "$dir/out" 2>&1 || fail "mkfs.inodax: $(cat "$dir/out")"
+	grep -q "kind *fsdax$" "$dir/out" || fail "mkfs.inodax: $(cat "$dir/out")"
+	mount_pool
+	finish
+	umount "$dir/plain"
+	exit 0
 }
 
 run_part() {

@@ -31,6 +31,7 @@ START_TEST(tmpfs_file_is_volatile)
 	ck_assert_int_eq(r->kind, REGION_VOLATILE);
 	ck_assert_str_eq(region_kind_name(r->kind), "volatile");
 	ck_assert(!region_survives_power_loss(r));
+	ck_assert_ptr_nonnull(strstr(region_remark(r), "power cut"));
 	ck_assert_uint_eq(r->size, SIZE);
 	ck_assert_uint_eq(r->unit, BLOCK_SIZE);
 	ck_assert_ptr_null(region_writeback(r));
@@ -59,6 +60,7 @@ START_TEST(disk_file_is_page_cached)
 
 	ck_assert_int_eq(r->kind, REGION_PAGED);
 	ck_assert_str_eq(region_kind_name(r->kind), "page-cached");
+	ck_assert_ptr_nonnull(strstr(region_remark(r), "mounted with -o dax"));
 	ck_assert(region_survives_power_loss(r));
 	ck_assert_ptr_nonnull(region_writeback(r));
 	region_close(r);

@@ -164,6 +164,32 @@ START_TEST(dax_device_has_size_and_align_of_sysfs)
 }
 END_TEST
 
+/* statfs(2) says the same of ext4, xfs and others as linux/magic.h. */
+#define EXT4	0xef53
+#define XFS	0x58465342
+#define BTRFS	0x9123683e
+
+START_TEST(a_filesystem_that_could_have_dax_is_known)
+{
+	dev_t disk = makedev(259, 7), part = makedev(259, 8), plain = makedev(8, 3);
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+
+	sysfs_link("dev/block/259:7", "../../devices/pmem7");
+	sysfs_link("dev/block/259:8", "../../devices/pmem7/pmem7p1");
+	sysfs_link("dev/block/8:3", "../../devices/sda3");
+	sysfs_attribute("devices/pmem7/queue/dax", "1");
+	sysfs_attribute("devices/pmem7/pmem7p1/size", "8192");
+	sysfs_attribute("devices/sda3/queue/dax", "0");
+	ck_assert(region_path_could_dax(EXT4, page, disk, sysfs));
+	ck_assert(region_path_could_dax(XFS, page, disk, sysfs));
+	ck_assert(region_path_could_dax(XFS, page, part, sysfs));
+	ck_assert(!region_path_could_dax(EXT4, 1024, disk, sysfs));
+	ck_assert(!region_path_could_dax(BTRFS, page, disk, sysfs));
+	ck_assert(!region_path_could_dax(EXT4, page, plain, sysfs));
+	ck_assert(!region_path_could_dax(EXT4, page, makedev(0, 40), sysfs));
+}
+END_TEST
+
 static void add_paths(Suite *s)
 {
 	TCase *tc = poolfile_case(s, "paths");
@@ -176,6 +202,7 @@ static void add_paths(Suite *s)
 	tcase_add_test(tc, missing_dax_node_says_which_mode_the_device_is_in);
 	tcase_add_test(tc, dax_node_that_is_there_without_its_driver_says_so);
 	tcase_add_test(tc, dax_device_has_size_and_align_of_sysfs);
+	tcase_add_test(tc, a_filesystem_that_could_have_dax_is_known);
 }
 
 int main(void)
