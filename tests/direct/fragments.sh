@@ -43,6 +43,7 @@ all_direct() {
 }
 
 make_pool $((blocks * 4 / 256))
+need_small_units
 mount_pool
 before=$(free_blocks)
 pieces "$blocks"

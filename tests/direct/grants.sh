@@ -54,6 +54,7 @@ garbage_by() {
 for accounting in head page; do
 	step "errors, answers, revocation: accounting=$accounting"
 	make_pool 1024
+	need_small_units
 	mount_pool "accounting=$accounting,mapper_timeout=2000,hole_limit=256"
 	before=$(free_blocks)
 	"$calls" errors "$mnt"

@@ -5,9 +5,12 @@
 . "${top_srcdir:-.}/tests/lib/maps.sh"
 
 holes=$(helper direct/hole_client)
-count=$(scale 1000 10000 10000)
 make_pool 192
-mount_pool hole_limit=1
+unit=$(map_unit)
+# Scattered, each takes a unit.
+count=$(scale 1000 10000 10000)
+[ $((count * unit)) -le $((64 * mib)) ] || count=$((64 * mib / unit))
+mount_pool hole_limit=2
 
 # ---- One program ---------------------------------------------------------------------------------
 
@@ -44,13 +47,14 @@ before=$(free_blocks)
 coproc CLIENT { exec "$holes" random "$mnt/tib" $((1 << 40)) "$count" 2> "$dir/err"; }
 # shellcheck disable=SC2153 # coproc sets it
 client_pid=$CLIENT_PID
-read -r -t 300 word blocks <&"${CLIENT[0]}" || fail "hole_client random: $(cat "$dir/err")"
-same "hole_client random" "$word" blocks
+read -r -t 300 word units <&"${CLIENT[0]}" || fail "hole_client random: $(cat "$dir/err")"
+same "hole_client random" "$word" units
+blocks=$((units * unit / 4096))
 used=$((before - $(free_blocks)))
 if [ "$used" -lt "$blocks" ] || [ "$used" -gt $((blocks + blocks / 64 + 16)) ]; then
 	fail "$used blocks of the pool are used, $blocks were stored to"
 fi
-same "references" "$(counted refcount)" "$blocks"
+same "references" "$(counted refcount)" "$units"
 printf '\n' >&"${CLIENT[1]}"
 wait_ended "$client_pid" || fail "hole_client random does not end"
 same "exit status of hole_client random: $(cat "$dir/err")" "$ended" 0
@@ -137,8 +141,8 @@ dd if=/dev/zero of="$mnt/full" bs=1M status=none 2>> "$dir/full" && fail "the po
 dd if=/dev/zero of="$mnt/full2" bs=4096 status=none 2>> "$dir/full" && fail "the pool never is full"
 says "full" A sigbus store 0 1
 tell A query 0
-same "why" "$reply" "lost 0 4096 0 no space for the blocks of a hole"
-says "beside it" A 0 load 8192
+same "why" "$reply" "lost 0 $unit 0 no space for the blocks of a hole"
+says "beside it" A 0 load $((2 * unit))
 rm "$mnt/full" "$mnt/full2"
 becomes A 0 zero
 says "there is space" A stored store 0 1

@@ -37,19 +37,19 @@ stop B
 nothing_held "after two clients"
 
 step "truncate"
-fill "$mnt/cut" 4
-start A "$mnt/cut" $((4 * mib)) 1
-same "before" "$(mapped_from "$a_pid" "$(plus "$a_at" $((3 * mib)))")" "$pool"
+fill "$mnt/cut" 6
+start A "$mnt/cut" $((6 * mib)) 1
+same "before" "$(mapped_from "$a_pid" "$(plus "$a_at" $((5 * mib)))")" "$pool"
 truncate -s $((2 * mib + 100)) "$mnt/cut"
-[ "$(mapped_from "$a_pid" "$(plus "$a_at" $((3 * mib)))")" != "$pool" ] || fail "the pool is mapped behind the end"
+[ "$(mapped_from "$a_pid" "$(plus "$a_at" $((5 * mib)))")" != "$pool" ] || fail "the pool is mapped behind the end"
 says "below the new end" A 120 load $((2 * mib + 99))
 says "the tail of the last block" A 0 load $((2 * mib + 100))
-says "beyond" A sigbus load $((3 * mib))
-says "beyond" A sigbus store $((3 * mib)) 1
+says "beyond" A sigbus load $((5 * mib))
+says "beyond" A sigbus store $((5 * mib)) 1
 same "what was not cut" "$(mapped_from "$a_pid" "$a_at")" "$pool"
-becomes A $((3 * mib)) beyond
-truncate -s $((4 * mib)) "$mnt/cut"
-says "grown again" A 0 load $((3 * mib))
+becomes A $((5 * mib)) beyond
+truncate -s $((6 * mib)) "$mnt/cut"
+says "grown again" A 0 load $((5 * mib))
 says "the tail of what was the last block" A 0 load $((2 * mib + 200))
 stop A
 nothing_held "after truncate"

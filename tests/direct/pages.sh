@@ -49,6 +49,7 @@ need_huge_pages
 step "a plain tmpfs"
 mount_tmpfs never $((size + 512))
 make_pool $((size + 256))
+need_small_units
 pages 12 $((size * 256 + 1000))
 unmount_tmpfs
 

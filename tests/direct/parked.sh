@@ -155,6 +155,7 @@ requests_wait() {
 	local i pid threads most
 	most=$((($(nproc) > 4 ? 4 * $(nproc) : 16) + count / ${#kinds[@]} + 1 + $1 + 8))
 	make_pool 128
+	need_small_units
 	mount_pool "mapper_timeout=3600000,waiters=$1"
 	connect
 	copy_once

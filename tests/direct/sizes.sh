@@ -13,6 +13,7 @@ fill_whole() {
 need_huge_pages
 mount_tmpfs always 256
 make_pool 64
+need_small_units
 mount_pool
 
 step "the first comer sets the size: 2 MiB, then a part of it by 4 KiB"

@@ -17,6 +17,7 @@
 #
 # What the user may set:
 #	INODAX_TEST_FULL=1	the long form of each test
+#	INODAX_TEST_UNIT	the map unit of pools, as mkfs.inodax --unit has it, where a test does not say
 #	INODAX_TEST_QUICK=1	the short form, for instrumented builds
 #	INODAX_TEST_FSTYP	inodax (default), ext4 (on a loop device) or tmpfs: is it the test or the filesystem?
 #	INODAX_TEST_POOLS	directory in tmpfs for pools, default /dev/shm
@@ -216,6 +217,7 @@ expect_error() {
 make_pool() {
 	local mib=$1
 	shift
+	[ -z "${INODAX_TEST_UNIT:-}" ] || [[ " $* " == *" --unit "* ]] || set -- "$@" --unit "$INODAX_TEST_UNIT"
 	if [ "$fstyp" = inodax ] && [ -n "${INODAX_TEST_DEVICE:-}" ]; then
 		pool=$INODAX_TEST_DEVICE
 		"$mkfs" --quiet --force "$@" "$pool" || fail "mkfs.inodax"

@@ -2,6 +2,7 @@
 # For tests of direct mappings, in place of common.sh, which comes with it.
 #
 #	nothing_held TEXT; free_blocks; accounts TEXT, against $before
+#	map_unit; units_of OFFSET LENGTH; need_small_units
 #	need_huge_pages; mount_tmpfs always|never MIB; unmount_tmpfs
 #
 # And two programs, A and B, that hold a map each and do what they are told ($client: tests/direct/map_client, "hold"):
@@ -53,6 +54,23 @@ all_free() {
 accounts() {
 	nothing_held "$1"
 	until_true 60 all_free || fail "$1: $(free_blocks) blocks are free, $before were before"
+}
+
+# map_unit: of the pool, in bytes.
+map_unit() {
+	"$ctl" info "$pool" --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["map_unit"])'
+}
+
+# units_of OFFSET LENGTH: how many that range of a file is in.
+units_of() {
+	local unit
+	unit=$(map_unit)
+	echo $((($1 + $2 + unit - 1) / unit - $1 / unit))
+}
+
+# need_small_units: the pool that was made maps single blocks.
+need_small_units() {
+	[ "$(map_unit)" = 4096 ] || skip "the pool maps no less than $(map_unit) bytes, 4096 are what this is about"
 }
 
 # ---- Pools in pages of either size ---------------------------------------------------------------
