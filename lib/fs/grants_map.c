@@ -402,6 +402,33 @@ static bool fill_waits(struct fs_area *area, uint64_t pos, uint64_t end)
 	return zeros;
 }
 
+/* Some of [pos, pos + len) has blocks, written or not. */
+static bool has_blocks(struct inode *ip, uint64_t pos, uint64_t len)
+{
+	struct iomap map;
+	bool blocks;
+
+	inode_lock_shared(ip);
+	blocks = !iomap_read(ip, pos, len, &map) && (map.type != IOMAP_HOLE || map.length < len);
+	inode_unlock(ip);
+	return blocks;
+}
+
+/*
+ * Why there is nothing for the unit at `pos`. Blocks that others put where the client has a hole may find no unit to move
+ * to. They can be stored to all the same, if not directly; told that there is no room, it would be SIGBUS.
+ */
+static int refusal(const struct fs_area *area, const struct direct_fault *a, uint64_t pos)
+{
+	struct inode *ip = area->grant->ip;
+
+	if (pos >= inode_size(ip))
+		return DIRECT_EOF;
+	if (area->sparse && !(a->flags & DIRECT_LOAD) && has_blocks(ip, pos, 1ULL << grant_shift(area->grant)))
+		return DIRECT_CACHED;
+	return DIRECT_NOSPC;
+}
+
 /* One unit, or the larger entry that it is in. What `stop` is then: DIRECT_MORE to go on; or a negative errno. */
 static int fault_one(struct fs_area *area, struct direct_fault *a, uint64_t base, uint64_t end_offset, bool nowait)
 {
@@ -425,7 +452,7 @@ static int fault_one(struct fs_area *area, struct direct_fault *a, uint64_t base
 		if (result & DAX_HWPOISON)
 			return answer_add(a, &lost) ? DIRECT_MORE : DIRECT_AGAIN;
 		if (result & DAX_SIGBUS)
-			return f.index << shift >= inode_size(area->grant->ip) ? DIRECT_EOF : DIRECT_NOSPC;
+			return refusal(area, a, f.index << shift);
 	}
 	return a->next == was ? DIRECT_AGAIN : DIRECT_MORE;
 }

@@ -4,6 +4,8 @@
  *	grant_calls errors DIR		each error of direct.h
  *	grant_calls shape DIR		what FAULT answers, and that it is the file
  *	grant_calls revocations DIR		what takes ranges back; answers that come, come late, or are nonsense
+ *	grant_calls full FILE		in a pool of units of 2 MiB, of which none is free: what has blocks is said to be cached,
+ *					and not that there is no room, when it is stored to
  *	grant_calls hold FILE MIB	map, store a pattern, say "held" and with what entries; at each line of standard
  *					input say whether it is there ("whole" or "changed"), at its end leave
  */
@@ -227,6 +229,35 @@ static void area_errors(const char *dir)
 	check(map.area == 77);
 	raw_close(&r);
 	unlink(path);
+}
+
+/* What FAULT says of the unit of 2 MiB. */
+static uint32_t stop_of(struct raw *r, uint64_t offset, uint32_t flags)
+{
+	static struct direct_fault f;
+
+	f = (struct direct_fault){
+		.name = r->open.name, .area = r->map.area, .offset = offset, .length = 2 * MIB, .flags = flags,
+	};
+	must(raw_ioctl(r, DIRECT_IOC_FAULT, &f), 0);
+	check(f.count == 0 && f.next == offset);
+	return f.stop;
+}
+
+/* The file is 6 MiB: one byte is data, some of the next unit is allocated, the last is a hole. */
+static int full(const char *file)
+{
+	struct raw r;
+
+	raw_start(&r, file, O_RDWR);
+	check(1UL << r.open.unit_shift == 2 * MIB);
+	must(raw_map(&r, 6 * MIB, DIRECT_WRITE | DIRECT_SPARSE), 0);
+	check(stop_of(&r, 0, 0) == DIRECT_CACHED);
+	check(stop_of(&r, 2 * MIB, 0) == DIRECT_CACHED);
+	check(stop_of(&r, 4 * MIB, 0) == DIRECT_NOSPC);
+	check(stop_of(&r, 0, DIRECT_LOAD) == DIRECT_NOSPC);
+	raw_close(&r);
+	return 0;
 }
 
 /* ---- Shape -------------------------------------------------------------------------------------------------- */
@@ -569,6 +600,8 @@ int main(int argc, char **argv)
 		return shape(argv[2]);
 	if (argc == 3 && strcmp(argv[1], "revocations") == 0)
 		return revocations(argv[2]);
+	if (argc == 3 && strcmp(argv[1], "full") == 0)
+		return full(argv[2]);
 	if (argc == 4 && strcmp(argv[1], "hold") == 0)
 		return hold(argv[2], strtoull(argv[3], NULL, 10) * MIB);
 	fprintf(stderr, "grant_calls errors|shape|revocations DIR, grant_calls hold FILE MIB\n");

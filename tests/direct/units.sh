@@ -127,6 +127,11 @@ stop A
 stop B
 
 step "without room for a unit a file is cached"
+printf x > "$mnt/some"
+fallocate -o $((3 * mib)) -l 4096 "$mnt/some"
+truncate -s $((6 * mib)) "$mnt/some" "$mnt/hole"
+start B "$mnt/hole" $((2 * unit)) 1
+says "a hole" B 0 load 0
 fallocate -l $(($(stat -f -c %a "$mnt") * 4096 - mib)) "$mnt/full"
 start A "$mnt/9" 4096 1
 same "how it is mapped" "$(kind A 0)" cached
@@ -134,6 +139,12 @@ says "what it has" A 102 load 0
 says "a store" A stored store 0 70
 stop A
 same "as read(2) has it" "$(cat "$mnt/9")" "File 9"
+"$(helper direct/grant_calls)" full "$mnt/some"
+printf x | dd of="$mnt/hole" bs=1 seek=4096 conv=notrunc status=none
+says "a store where another has written" B stored store 4097 70
+says "what it had written" B 120 load 4096
+same "as read(2) has it" "$(byte "$mnt/hole" 4097)" 70
+stop B
 
 step "with room it is direct"
 rm "$mnt/full"
