@@ -74,8 +74,8 @@ struct direct_start {
 #define DIRECT_WRITE	(1U << 0)	/* MAP: stores too */
 /*
  * MAP: the client asks for a hole when it is stored to, and no sooner: there is no limit to the holes of the area. It
- * has zeros where FAULT with DIRECT_LOAD said so, until they are revoked, or FAULT of this area without that flag gave
- * it blocks.
+ * has zeros where FAULT with DIRECT_LOAD said so, until they are revoked, or FAULT of this area without that flag was
+ * asked for the place: there may be blocks then, whatever the answer, and also if it is void.
  */
 #define DIRECT_SPARSE	(1U << 1)
 

@@ -215,12 +215,18 @@ static bool still(const struct fill *f)
 	return hole_at(f->m, pieces_at(&f->m->pieces, f->pos - f->m->start));
 }
 
+/* Zeros that a store was asked for are none any more where the answer does not have it, since there may be blocks. */
+static int drop_zeros(const struct fill *f, uint64_t from)
+{
+	return f->store && from < f->end ? hole_revoke(f->m, from - f->m->start, f->end - from, true) : 0;
+}
+
 /* The lock is given up while the daemon is asked; the map stays. -EAGAIN: the answer is void. */
 static int ask(const struct fill *f, struct direct_fault *answer)
 {
 	struct inodax_map *m = f->m;
 	uint64_t generation;
-	int rc;
+	int rc, err;
 
 	if (!m->area->placed || m->grant->stale)
 		return -EIO;
@@ -232,7 +238,8 @@ static int ask(const struct fill *f, struct direct_fault *answer)
 	pthread_cond_broadcast(&client.changed);
 	if (!rc && (generation != m->generation || grant_behind(m->grant)))
 		rc = -EAGAIN;
-	return rc;
+	err = drop_zeros(f, rc ? f->first : answer->next);
+	return rc ? rc : err;
 }
 
 static int put_answer(struct inodax_map *m, const struct direct_fault *answer)

@@ -472,8 +472,8 @@ static int fault_prepare(struct fs_area *area, const struct direct_fault *a, uin
 }
 
 /*
- * Others see zeros where there may be blocks now: in what is answered, and in what was tried last, which has them also if
- * it could not be mapped then, since something was on its way.
+ * Others see zeros where there may be blocks now: where the answer has them; and in what was tried last, which has them also
+ * if it could not be mapped then, since something was on its way. The client itself knows what it asked for.
  */
 static void tell_filled(struct fs_area *area, const struct direct_fault *a)
 {
