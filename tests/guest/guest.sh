@@ -8,7 +8,8 @@
 # suite. SCRIPT is run by bash in the guest, as root. The guest has the programs and tests that are built in $top_builddir
 # (default: here) in /inodax, and those of this system that image.sh names. It has
 #	/dev/pmem0, /dev/pmem1	768 MiB each (regions 0 and 1 of ndctl)
-#	region2			1 GiB
+#	region2			896 MiB
+#	region3			128 MiB
 # What the script says on standard output or error comes out of this one's standard output. Its status is this one's
 # status; 77 when the guest cannot be run here, for the reason that is said; 124 when time is up; 125 when the guest ended
 # without a status.
@@ -92,8 +93,8 @@ make_run() {
 	pack "$tree" "$dir/run.cpio"
 }
 
-# The memory of regions 0, 1 and 2: in the part of the RAM that lies above 4 GiB, aligned to 128 MiB.
-pmem='memmap=768M!4G memmap=768M!4864M memmap=1G!6G'
+# The memory of the regions: in the part of the RAM that lies above 4 GiB, aligned to 128 MiB.
+pmem='memmap=768M!4G memmap=768M!4864M memmap=896M!6G memmap=128M!7040M'
 messages=quiet
 
 start() {

@@ -3,8 +3,9 @@
 #
 #	fsdax_on N TYPE		an ext4 or xfs with DAX on /dev/pmemN, at /mnt/TYPE
 #	devdax_on N ALIGN	a device-DAX node of region N, $device; ALIGN is 4K or 2M
-#	use_kind KIND		ext4, xfs, dax4k or dax2m: makes it, and sets what tests/lib/common.sh takes pools from
-#	pool_kinds		all, in an order in which they can be had one after the other
+#	use_kind KIND		ext4, xfs, dax4k or dax2m: makes it, and sets what tests/lib/common.sh takes pools from;
+#				small2m: as dax2m, of 128 MiB, for tests that fill their pool again and again
+#	pool_kinds		all but that, in an order in which they can be had one after the other
 
 pool_kinds=(ext4 xfs dax4k dax2m)
 
@@ -59,6 +60,9 @@ use_kind() {
 		export INODAX_TEST_DEVICE=$device ;;
 	dax2m)
 		devdax_on 2 2M
+		export INODAX_TEST_DEVICE=$device ;;
+	small2m)
+		devdax_on 3 2M
 		export INODAX_TEST_DEVICE=$device ;;
 	*)
 		guest_fail "$1: ${pool_kinds[*]} are known" ;;

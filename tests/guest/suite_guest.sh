@@ -3,8 +3,9 @@
 #
 #	guest.sh 6.12 tests/guest/suite_guest.sh KIND,... TEST...
 #
-# KIND: ext4, xfs, dax4k or dax2m. TEST: tests/direct/map.sh and the like, in their quick form. Those that copy
-# their pool, or know its size, need it to be a file: ext4 or xfs.
+# KIND: ext4, xfs, dax4k, dax2m or small2m (pools.sh). TEST: tests/direct/map.sh and the like, in their quick form.
+# Those that copy their pool, or know its size, need it to be a file: ext4 or xfs. Those that fill it take minutes on
+# dax4k and dax2m.
 # shellcheck disable=SC2154	# init.sh sets it
 # shellcheck source=tests/guest/pools.sh
 . "$top_srcdir/tests/guest/pools.sh"
