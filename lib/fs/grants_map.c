@@ -415,8 +415,8 @@ static bool has_blocks(struct inode *ip, uint64_t pos, uint64_t len)
 }
 
 /*
- * Why there is nothing for the unit at `pos`. Blocks that others put where the client has a hole may find no unit to move
- * to. They can be stored to all the same, if not directly; told that there is no room, it would be SIGBUS.
+ * Why there is nothing for the unit at `pos`. Blocks that others put where the client has a hole may find no unit to
+ * move to. They can be stored to all the same, if not directly; told that there is no room, it would be SIGBUS.
  */
 static int refusal(const struct fs_area *area, const struct direct_fault *a, uint64_t pos)
 {
