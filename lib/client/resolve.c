@@ -183,9 +183,9 @@ int map_stopped(struct inodax_map *m, const struct direct_fault *f, uint64_t end
 	if (f->stop == DIRECT_EOF)
 		kind = INODAX_BEYOND;
 	else if (f->stop == DIRECT_NOSPC)
-		reason = hole_no_space;
+		reason = f->flags & DIRECT_LOAD ? "no free map unit that its blocks could move to" : hole_no_space;
 	else
-		reason = "others use the file through the page cache";
+		reason = "in use through the page cache, perhaps by this process";
 	return cover(m, f->next, end, kind, reason);
 }
 
@@ -215,6 +215,12 @@ static int leave(struct inodax_map *m, uint64_t pos, uint64_t end, int rc)
 	return rc;
 }
 
+/* One unit cannot be had, as its blocks find no unit of their own: that says nothing of the next. */
+static bool goes_on(const struct inodax_map *m, const struct direct_fault *f)
+{
+	return m->sparse && f->stop == DIRECT_NOSPC;
+}
+
 /* Map what was answered. -EAGAIN: the answer does not count. Else *taken is how far it went; if not to f->next, why. */
 static int take(struct inodax_map *m, const struct direct_fault *f, uint64_t end, uint64_t generation, uint64_t *taken)
 {
@@ -235,7 +241,7 @@ static int take(struct inodax_map *m, const struct direct_fault *f, uint64_t end
 	if (rc)
 		rc = leave(m, *taken, end, rc);
 	else if (f->stop != DIRECT_MORE && f->stop != DIRECT_AGAIN)
-		rc = map_stopped(m, f, end);
+		rc = map_stopped(m, f, goes_on(m, f) && end > f->next + m->grant->unit ? f->next + m->grant->unit : end);
 	client_unlock();
 	return rc;
 }
@@ -266,9 +272,9 @@ static int resolve_part(struct inodax_map *m, struct direct_fault *f, uint64_t p
 			rc = give_back(m, taken, f->next - taken);
 		else if (!rc && f->stop == DIRECT_AGAIN)
 			rc = -EAGAIN;
-		pos = f->next;
-		*more = taken == pos && (f->stop == DIRECT_MORE || f->stop == DIRECT_EOF);
-	} while (!rc && *more && f->stop == DIRECT_MORE && pos < end);
+		pos = f->next + (goes_on(m, f) ? m->grant->unit : 0);
+		*more = taken == f->next && (f->stop == DIRECT_MORE || f->stop == DIRECT_EOF || goes_on(m, f));
+	} while (!rc && *more && f->stop != DIRECT_EOF && pos < end);
 	return rc;
 }
 

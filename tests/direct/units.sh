@@ -151,6 +151,24 @@ rm "$mnt/full"
 start A "$mnt/8" 4096 1
 direct A 0
 stop A
+
+step "one unit that cannot be had is no reason for the next"
+head -c $((6 * mib)) /dev/zero | tr '\0' z > "$mnt/z"
+start A "$mnt/z" $((6 * mib)) 0
+direct A 0
+direct A $((4 * mib))
+stop A
+fallocate -p -o $((2 * mib)) -l $((2 * mib)) "$mnt/z"
+printf z | dd of="$mnt/z" bs=1 seek=$((2 * mib)) conv=notrunc status=none
+fallocate -l $(($(stat -f -c %a "$mnt") * 4096 - mib)) "$mnt/full"
+start A "$mnt/z" $((6 * mib)) 0
+direct A 0
+direct A $((4 * mib))
+tell A query $((2 * mib))
+[[ $reply == "cached "*"no free map unit"* ]] || fail "the unit in between is '$reply'"
+says "what it has" A 122 load $((2 * mib))
+stop A
+rm "$mnt/full"
 rm "$mnt"/*
 accounts "the end"
 finish
