@@ -6,9 +6,9 @@
  * that is to be different becomes a map of its own first, as a part of a VMA does in the kernel. What moves is mapped
  * anew where it goes. A range that several threads change at once is theirs to order, as without inodax.
  *
- * What the library cannot do (a cut within a map unit; protection keys) is left to the kernel: the map is detached, which
- * leaves the kernel's own mapping of the file in its place, and then the call goes on as it was meant. That is right
- * always, and slower from there on.
+ * What the library cannot do (a cut within a map unit; protection keys) is left to the kernel: the map is detached,
+ * which leaves the kernel's own mapping of the file in its place, and then the call goes on as it was meant. That is
+ * right always, and slower from there on.
  */
 #include <errno.h>
 #include <fcntl.h>

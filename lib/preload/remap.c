@@ -62,7 +62,8 @@ static uintptr_t end_of_vma(const struct range *r, uintptr_t needed)
 }
 
 /* The map of [m->from, + length), of the file that `r` is of, somewhere. -EBADF: its handle is gone. */
-static int map_other(const struct range *r, const struct remap *m, uint64_t skip, const struct place *place, uintptr_t *to)
+static int map_other(const struct range *r, const struct remap *m, uint64_t skip, const struct place *place,
+		     uintptr_t *to)
 {
 	struct wish w = {
 		.fd = map_dup(r->map), .length = m->length - skip, .prot = r->prot, .write = r->map->write, .place = *place,

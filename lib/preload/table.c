@@ -22,14 +22,18 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 /* Sorted by address. [lock] */
 static struct slot *slots;
 static size_t room;
-static size_t reserved;			/* of it, for those who own ranges */
+static size_t reserved;			/* of it, for those who own ranges. [lock] */
+static unsigned int cutting;		/* who own ranges that nobody uses any more. [lock] */
 static _Atomic size_t count;		/* [lock, to change it] */
 
 /* ---- Forks ------------------------------------------------------------------------------------------------- */
 
+/* Whoever owns a range is about to cut it: the child finds it whole, or in parts. */
 static void lock_table(void)
 {
 	pthread_mutex_lock(&lock);
+	while (cutting)
+		pthread_cond_wait(&left, &lock);
 }
 
 static void unlock_table(void)
@@ -173,6 +177,7 @@ int table_own(const struct range *r)
 	pthread_cond_broadcast(&left);
 	while (!rc && slot_of(r, &i)->users)
 		pthread_cond_wait(&left, &lock);
+	cutting += !rc;
 	pthread_mutex_unlock(&lock);
 	return rc;
 }
@@ -188,6 +193,7 @@ void table_replace(const struct range *r, const struct range *with, unsigned int
 			slots[i + n] = (struct slot){ .range = with[n] };
 		atomic_store_explicit(&count, count + parts - 1, memory_order_release);
 		reserved -= TABLE_PARTS - 1;
+		cutting--;
 	}
 	pthread_cond_broadcast(&left);
 	pthread_mutex_unlock(&lock);

@@ -11,7 +11,7 @@ size=$(scale 8m 32m 512m)
 # run_fio ENGINE RW BLOCK_SIZE
 run_fio() {
 	step "dax=$dax $*"
-	fio --name=verify --directory="$mnt" --ioengine="$1" --rw="$2" --bs="$3" --size="$size" --numjobs=2 \
+	fio --name=verify --aux-path="$dir" --directory="$mnt" --ioengine="$1" --rw="$2" --bs="$3" --size="$size" --numjobs=2 \
 		--verify=crc32c --verify_fatal=1 --do_verify=1 --randrepeat=0 --fsync_on_close=1 --group_reporting \
 		> "$dir/fio.out" 2>&1 || fail "fio: $(cat "$dir/fio.out")"
 	! grep -q 'verify:.*bad' "$dir/fio.out" || fail "fio: $(cat "$dir/fio.out")"

@@ -20,7 +20,7 @@ fio_ok() {
 	shift
 	step "huge=$huge, $what"
 	: > "$dir/explained"
-	"$run" --explain="$dir/explained" fio --name=verify --directory="$mnt" --ioengine=mmap --bs=4k \
+	"$run" --explain="$dir/explained" fio --name=verify --aux-path="$dir" --directory="$mnt" --ioengine=mmap --bs=4k \
 		--verify_fatal=1 --do_verify=1 --group_reporting "$@" > "$dir/fio.out" 2>&1 ||
 		fail "fio $what: $(cat "$dir/fio.out")"
 	! grep -q 'verify:.*bad' "$dir/fio.out" || fail "fio $what: $(cat "$dir/fio.out")"
@@ -51,7 +51,7 @@ for huge in never always; do
 			--filename=read
 	done
 	step "huge=$huge, read(2) without inodax-run of what was stored"
-	fio --name=verify --filename="$mnt/read" --ioengine=psync --bs=4k --rw=read --verify=crc32c \
+	fio --name=verify --aux-path="$dir" --filename="$mnt/read" --ioengine=psync --bs=4k --rw=read --verify=crc32c \
 		--verify_fatal=1 --size="${size}m" > "$dir/fio.out" 2>&1 || fail "fio: $(cat "$dir/fio.out")"
 	rm "$mnt"/*
 	fio_ok "many files" --rw=randwrite --verify=crc32c --size="${size}m" --nrfiles=16

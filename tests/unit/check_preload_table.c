@@ -458,6 +458,41 @@ START_TEST(what_other_threads_use_is_in_nobody_s_use_in_a_child)
 }
 END_TEST
 
+static void *forking(void *arg)
+{
+	struct taker *t = arg;
+	int status = -1;
+	pid_t pid;
+
+	atomic_store(&t->begun, true);
+	pid = fork();
+	if (pid == 0)
+		_exit(table_next(0, UINTPTR_MAX, &t->r) && t->r.end - t->r.start == 2 * PAGE ? EXIT_SUCCESS : EXIT_FAILURE);
+	t->mine = pid > 0 && waitpid(pid, &status, 0) == pid && !status;
+	atomic_store(&t->done, true);
+	return NULL;
+}
+
+START_TEST(a_child_has_what_replaces_a_range_that_is_being_cut)
+{
+	struct range r = at_page(0, 1, 4), part = at_page(1, 3, 2), found;
+	struct taker t = { .mine = false };
+	pthread_t thread;
+
+	add(&r);
+	ck_assert(table_next(r.start, r.end, &found));
+	ck_assert_int_eq(table_own(&found), 0);
+	ck_assert_int_eq(pthread_create(&thread, NULL, forking, &t), 0);
+	while (!atomic_load(&t.begun))
+		sched_yield();
+	usleep(20000);
+	ck_assert(!atomic_load(&t.done));
+	table_replace(&found, &part, 1);
+	pthread_join(thread, NULL);
+	ck_assert(t.mine);
+}
+END_TEST
+
 /* ---- At once ---------------------------------------------------------------------------------------------- */
 
 #define READERS		3U
@@ -580,6 +615,7 @@ static Suite *table_suite(void)
 	tcase_add_test(tc, who_looks_for_what_is_owned_waits_for_what_replaces_it);
 	tcase_add_test(tc, the_table_may_change_while_somebody_waits);
 	tcase_add_test(tc, what_other_threads_use_is_in_nobody_s_use_in_a_child);
+	tcase_add_test(tc, a_child_has_what_replaces_a_range_that_is_being_cut);
 	tcase_add_test(tc, nobody_uses_what_was_taken);
 	suite_add_tcase(s, tc);
 	return s;
