@@ -56,14 +56,14 @@ nothing_held "after truncate"
 
 step "a file that grows, under who maps more than it has"
 fill "$mnt/grows" 1
-start A "$mnt/grows" $((4 * mib)) 1
-says "behind the end" A sigbus load $((3 * mib + 4096))
-truncate -s $((4 * mib)) "$mnt/grows"
-says "a page that was not touched" A 0 load $((2 * mib))
-says "a store" A stored store $((2 * mib + 8192)) 65
-same "as read(2) has it" "$(dd if="$mnt/grows" bs=1 skip=$((2 * mib + 8192)) count=1 status=none)" A
-same "how it is mapped" "$(kind A $((2 * mib + 8192)))" direct
-says "a page that was touched before" A 0 load $((3 * mib + 4096))
+start A "$mnt/grows" $((8 * mib)) 1
+says "behind the end" A sigbus load $((7 * mib))
+truncate -s $((8 * mib)) "$mnt/grows"
+says "a page that was not touched" A 0 load $((4 * mib))
+says "a store" A stored store $((4 * mib + 8192)) 65
+same "as read(2) has it" "$(dd if="$mnt/grows" bs=1 skip=$((4 * mib + 8192)) count=1 status=none)" A
+same "how it is mapped" "$(kind A $((4 * mib + 8192)))" direct
+says "a page that was touched before" A 0 load $((7 * mib))
 stop A
 nothing_held "after it grew"
 
