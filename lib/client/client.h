@@ -278,6 +278,9 @@ int map_protect(struct inodax_map *m, int prot);
 /* map_dup - a descriptor of the file, the caller's to close. -EBADF: the program has closed the library's. */
 int map_dup(struct inodax_map *m);
 
+/* map_same_file - are both of one file, for the same? Neither is claimed by the caller. */
+bool map_same_file(const struct inodax_map *a, const struct inodax_map *b);
+
 /* map_inherit - MADV_DOFORK, MADV_DONTFORK. Caller has claimed the map. */
 void map_inherit(struct inodax_map *m, bool inherit);
 

@@ -207,3 +207,16 @@ int map_dup(struct inodax_map *m)
 	pthread_rwlock_unlock(&client.working);
 	return fd < 0 ? -EBADF : fd;
 }
+
+bool map_same_file(const struct inodax_map *a, const struct inodax_map *b)
+{
+	const struct desc *x, *y;
+	bool same;
+
+	client_lock();
+	x = &a->grant->handle;
+	y = &b->grant->handle;
+	same = x->dev == y->dev && x->ino == y->ino && a->write == b->write;
+	client_unlock();
+	return same;
+}

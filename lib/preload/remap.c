@@ -38,27 +38,21 @@ static uint64_t offset_of(const struct range *r)
 	return r->map->start + r->map->asked;
 }
 
-static bool same_file(const struct range *a, const struct range *b)
-{
-	const struct desc *x = &a->map->grant->handle, *y = &b->map->grant->handle;
-
-	return x->dev == y->dev && x->ino == y->ino;
-}
-
 /* Where what the kernel has as one VMA ends: maps that follow each other in memory and in the file, and are alike. */
 static uintptr_t end_of_vma(const struct range *r, uintptr_t needed)
 {
-	struct range last = *r, next;
+	uintptr_t end = r->end;
+	struct range next;
 	bool goes_on = true;
 
-	while (goes_on && last.end < needed && table_next(last.end, last.end + 1, &next)) {
-		goes_on = next.start == last.end && next.prot == r->prot && next.map->write == r->map->write &&
-			  same_file(r, &next) && offset_of(&next) == offset_of(&last) + (last.end - last.start);
+	while (goes_on && end < needed && table_next(end, end + 1, &next)) {
+		goes_on = next.start == end && next.prot == r->prot && map_same_file(r->map, next.map) &&
+			  offset_of(&next) == offset_of(r) + (end - r->start);
 		if (goes_on)
-			last = next;
+			end = next.end;
 		table_put(&next);
 	}
-	return last.end;
+	return end;
 }
 
 /* The map of [m->from, + length), of the file that `r` is of, somewhere. -EBADF: its handle is gone. */
