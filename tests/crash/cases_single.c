@@ -213,15 +213,20 @@ static int op_truncate_fragmented(struct fs *fs)
 	return set_size(fs, 100 * KIB);
 }
 
-static int fallocate_f(struct fs *fs, int mode, uint64_t off, uint64_t len)
+static int open_f(struct fs *fs, struct fs_file **f)
 {
 	const char *name;
 	uint64_t parent, ino;
-	struct fs_file *f;
 	int rc = crash_walk(fs, "f", &parent, &name, &ino);
 
-	if (!rc)
-		rc = fs_open(fs, ino, 2, &f);
+	return rc ? rc : fs_open(fs, ino, 2, f);
+}
+
+static int fallocate_f(struct fs *fs, int mode, uint64_t off, uint64_t len)
+{
+	struct fs_file *f;
+	int rc = open_f(fs, &f);
+
 	if (rc)
 		return rc;
 	rc = fs_fallocate(f, &cred, mode, off, len);
@@ -385,13 +390,9 @@ static int op_copy_range(struct fs *fs)
 /* As a fault does where the map unit is so large. */
 static int promote_f(struct fs *fs, uint64_t len)
 {
-	const char *name;
-	uint64_t parent, ino;
 	struct fs_file *f;
-	int rc = crash_walk(fs, "f", &parent, &name, &ino);
+	int rc = open_f(fs, &f);
 
-	if (!rc)
-		rc = fs_open(fs, ino, 2, &f);
 	if (rc)
 		return rc;
 	inode_lock(f->ip);

@@ -285,14 +285,28 @@ START_TEST(a_pool_smaller_than_its_unit_can_be_mounted)
 }
 END_TEST
 
+/* A pool of 2 MiB units with two files. */
+static void make_two(struct fs_file **a, struct fs_file **b)
+{
+	make_pool(21, DAX_PIN_INODE);
+	*a = create("a");
+	*b = create("b");
+}
+
+static void end_two(struct fs_file *a, struct fs_file *b)
+{
+	fs_close(a);
+	fs_close(b);
+	end_pool();
+	emu_close(region);
+}
+
 /* The place behind the file has room, but not for a unit. */
 START_TEST(a_store_finds_a_whole_unit_where_there_is_one)
 {
 	struct fs_file *a, *b;
 
-	make_pool(21, DAX_PIN_INODE);
-	a = create("a");
-	b = create("b");
+	make_two(&a, &b);
 	set_size(a, 4 << 20);
 	map(a);
 	ck_assert_uint_eq(store(0), DAX_NOPAGE);
@@ -300,10 +314,7 @@ START_TEST(a_store_finds_a_whole_unit_where_there_is_one)
 	ck_assert_int_eq(fs_fallocate(b, &user, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 100 * BLOCK), 0);
 	ck_assert_uint_eq(store(1), DAX_NOPAGE);
 	unmap();
-	fs_close(a);
-	fs_close(b);
-	end_pool();
-	emu_close(region);
+	end_two(a, b);
 }
 END_TEST
 
@@ -339,9 +350,7 @@ START_TEST(files_that_share_a_unit_get_their_own)
 	struct dax_entry_info info;
 	struct fs_file *a, *b;
 
-	make_pool(21, DAX_PIN_INODE);
-	a = create("a");
-	b = create("b");
+	make_two(&a, &b);
 	interleave(a, b);
 	map(b);
 	ck_assert_uint_eq(load(0), DAX_NOPAGE);
@@ -356,10 +365,7 @@ START_TEST(files_that_share_a_unit_get_their_own)
 	ck_assert_uint_eq(store(1), DAX_SIGBUS);
 	unmap();
 	expect_interleaved(a, b);
-	fs_close(a);
-	fs_close(b);
-	end_pool();
-	emu_close(region);
+	end_two(a, b);
 }
 END_TEST
 
@@ -368,9 +374,7 @@ START_TEST(where_there_is_no_unit_nothing_moves)
 {
 	struct fs_file *a, *b;
 
-	make_pool(21, DAX_PIN_INODE);
-	a = create("a");
-	b = create("b");
+	make_two(&a, &b);
 	interleave(a, b);
 	map(b);
 	fault_arm_always(FAULT_BALLOC);
@@ -382,10 +386,7 @@ START_TEST(where_there_is_no_unit_nothing_moves)
 	ck_assert_uint_eq(store(0), DAX_NOPAGE);
 	unmap();
 	expect_interleaved(a, b);
-	fs_close(a);
-	fs_close(b);
-	end_pool();
-	emu_close(region);
+	end_two(a, b);
 }
 END_TEST
 

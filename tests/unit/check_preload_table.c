@@ -268,17 +268,23 @@ static void *taking(void *arg)
 	return NULL;
 }
 
-/* A thread that takes what is in use by us, too; it has begun, and most likely owns it. */
-static pthread_t start_taker(struct taker *t, const struct range *r)
+/* A thread that has begun, and most likely waits. */
+static pthread_t start(void *(*fn)(void *arg), struct taker *t)
 {
 	pthread_t thread;
 
-	ck_assert(table_next(r->start, r->end, &t->r));
-	ck_assert_int_eq(pthread_create(&thread, NULL, taking, t), 0);
+	ck_assert_int_eq(pthread_create(&thread, NULL, fn, t), 0);
 	while (!atomic_load(&t->begun))
 		sched_yield();
 	usleep(20000);
 	return thread;
+}
+
+/* A thread that takes what is in use by us, too; most likely it owns it. */
+static pthread_t start_taker(struct taker *t, const struct range *r)
+{
+	ck_assert(table_next(r->start, r->end, &t->r));
+	return start(taking, t);
 }
 
 START_TEST(who_takes_a_range_waits_for_those_who_use_it)
@@ -371,6 +377,22 @@ START_TEST(there_is_room_for_the_parts)
 }
 END_TEST
 
+/* A thread that does `fn` while `r` is owned waits for what replaces it. */
+static void replace_while(void *(*fn)(void *arg), struct taker *t, const struct range *r, const struct range *part)
+{
+	struct range found;
+	pthread_t thread;
+
+	add(r);
+	ck_assert(table_next(r->start, r->end, &found));
+	ck_assert_int_eq(table_own(&found), 0);
+	thread = start(fn, t);
+	ck_assert(!atomic_load(&t->done));
+	table_replace(&found, part, 1);
+	pthread_join(thread, NULL);
+	ck_assert(t->mine);
+}
+
 static void *looking(void *arg)
 {
 	struct taker *t = arg;
@@ -383,21 +405,10 @@ static void *looking(void *arg)
 
 START_TEST(who_looks_for_what_is_owned_waits_for_what_replaces_it)
 {
-	struct range r = at_page(0, 1, 4), found, part = at_page(1, 3, 2);
+	struct range r = at_page(0, 1, 4), part = at_page(1, 3, 2);
 	struct taker t = { .r = r };
-	pthread_t thread;
 
-	add(&r);
-	ck_assert(table_next(r.start, r.end, &found));
-	ck_assert_int_eq(table_own(&found), 0);
-	ck_assert_int_eq(pthread_create(&thread, NULL, looking, &t), 0);
-	while (!atomic_load(&t.begun))
-		sched_yield();
-	usleep(20000);
-	ck_assert(!atomic_load(&t.done));
-	table_replace(&found, &part, 1);
-	pthread_join(thread, NULL);
-	ck_assert(t.mine);
+	replace_while(looking, &t, &r, &part);
 	ck_assert(same(&t.r, &part));
 	table_put(&t.r);
 }
@@ -467,7 +478,7 @@ static void *forking(void *arg)
 	atomic_store(&t->begun, true);
 	pid = fork();
 	if (pid == 0)
-		_exit(table_next(0, UINTPTR_MAX, &t->r) && t->r.end - t->r.start == 2 * PAGE ? EXIT_SUCCESS : EXIT_FAILURE);
+		_exit(!table_next(0, UINTPTR_MAX, &t->r) || t->r.end - t->r.start != 2 * PAGE);
 	t->mine = pid > 0 && waitpid(pid, &status, 0) == pid && !status;
 	atomic_store(&t->done, true);
 	return NULL;
@@ -475,21 +486,10 @@ static void *forking(void *arg)
 
 START_TEST(a_child_has_what_replaces_a_range_that_is_being_cut)
 {
-	struct range r = at_page(0, 1, 4), part = at_page(1, 3, 2), found;
+	struct range r = at_page(0, 1, 4), part = at_page(1, 3, 2);
 	struct taker t = { .mine = false };
-	pthread_t thread;
 
-	add(&r);
-	ck_assert(table_next(r.start, r.end, &found));
-	ck_assert_int_eq(table_own(&found), 0);
-	ck_assert_int_eq(pthread_create(&thread, NULL, forking, &t), 0);
-	while (!atomic_load(&t.begun))
-		sched_yield();
-	usleep(20000);
-	ck_assert(!atomic_load(&t.done));
-	table_replace(&found, &part, 1);
-	pthread_join(thread, NULL);
-	ck_assert(t.mine);
+	replace_while(forking, &t, &r, &part);
 }
 END_TEST
 
