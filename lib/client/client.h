@@ -236,7 +236,7 @@ struct place {
  */
 int map_place(struct inodax_map *m, const struct place *place);
 
-/* map_rights - make what was mapped over [offset, offset + length) have the map's rights. Caller holds client.lock. -errno */
+/* map_rights - give what is mapped over [offset, offset + length) the map's rights. Caller holds client.lock. -errno */
 int map_rights(struct inodax_map *m, uint64_t offset, uint64_t length);
 
 /*
@@ -395,8 +395,8 @@ bool hole_at(const struct inodax_map *m, const struct piece *at);
 int hole_put(struct inodax_map *m, uint64_t offset, uint64_t length, uint32_t shift, bool zeros);
 
 /*
- * hole_revoke - nothing of what is mapped in [offset, offset + length) stays; `zeros`: only zeros go. Holes are asked
- * for when they are touched, the rest is cached. -ENOMEM: not done, or not all.
+ * hole_revoke - nothing of what is mapped in [offset, offset + length) stays; `zeros`: only zeros go. What went is
+ * asked for when it is touched; where nothing can say that it is, it is cached. -ENOMEM: not done, or not all.
  */
 int hole_revoke(struct inodax_map *m, uint64_t offset, uint64_t length, bool zeros);
 

@@ -3,9 +3,9 @@
  *
  * A hole is memory that says when it is touched (uffd.c). A load asks the daemon what is there, for 2 MiB around: where
  * it still is a hole, zeros come that can be loaded from then on without anybody being asked. A store asks for blocks,
- * and what comes is mapped. A
- * revocation takes away what is there, zeros or the pool's memory, and leaves such a hole: the next touch asks again, as
- * a fault does. (The page cache in its place would be filled by that touch, and then be in everybody's way.)
+ * and what comes is mapped. A revocation takes away what is there, zeros or the pool's memory, in maps for loads too,
+ * and leaves such a hole: the next touch asks again, as a fault does. (The page cache in its place would be filled by
+ * that touch, and then be in everybody's way.)
  *
  * How much is asked for: a store gets its unit alone, so what is stored to at random is all that is allocated. Stores
  * one after the other get twice as much each time, up to 2 MiB. Each unit in the middle of a hole makes three mappings

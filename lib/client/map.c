@@ -162,10 +162,9 @@ static int take_out(struct inodax_map *m, bool keep)
 }
 
 /*
- * Out of the list and no longer direct are one step: a revocation in between would be answered
- * without being done. The rest goes without the lock: the kernel writes back pages of the file that are dirty, and
- * waits with that while the file is cut, which waits for us. The references go when nothing is mapped, the handle after
- * them. `keep`: the cached mapping stays, and the handle with it; -ENOMEM when it cannot be put there.
+ * Out of the list and no longer direct are one step: a revocation in between would be answered without being done. The
+ * rest goes without the lock: the kernel writes back pages of the file that are dirty, and waits with that while the
+ * file is cut, which waits for us. The references go when nothing is mapped, the handle after them.
  */
 int map_end(struct inodax_map *m, bool keep)
 {

@@ -19,7 +19,7 @@
 #define AGAIN_MS	10U		/* until a revocation elsewhere may have been answered */
 #define PAUSE_MIN_MS	1000U
 #define PAUSE_MAX_MS	60000U
-#define DENSE_EXTENTS	1000U
+#define DENSE_EXTENTS	1000U		/* of a map, before more are moved together: see ask_flags() */
 
 /* ---- What the pieces say ---------------------------------------------------------------------------------- */
 
@@ -221,6 +221,11 @@ static bool goes_on(const struct inodax_map *m, const struct direct_fault *f)
 	return m->sparse && f->stop == DIRECT_NOSPC;
 }
 
+static uint64_t next_unit(const struct inodax_map *m, const struct direct_fault *f, uint64_t end)
+{
+	return end - f->next > m->grant->unit ? f->next + m->grant->unit : end;
+}
+
 /* Map what was answered. -EAGAIN: the answer does not count. Else *taken is how far it went; if not to f->next, why. */
 static int take(struct inodax_map *m, const struct direct_fault *f, uint64_t end, uint64_t generation, uint64_t *taken)
 {
@@ -241,7 +246,7 @@ static int take(struct inodax_map *m, const struct direct_fault *f, uint64_t end
 	if (rc)
 		rc = leave(m, *taken, end, rc);
 	else if (f->stop != DIRECT_MORE && f->stop != DIRECT_AGAIN)
-		rc = map_stopped(m, f, goes_on(m, f) && end > f->next + m->grant->unit ? f->next + m->grant->unit : end);
+		rc = map_stopped(m, f, goes_on(m, f) ? next_unit(m, f, end) : end);
 	client_unlock();
 	return rc;
 }
@@ -249,8 +254,8 @@ static int take(struct inodax_map *m, const struct direct_fault *f, uint64_t end
 /* ---- A map ------------------------------------------------------------------------------------------------ */
 
 /*
- * A process may have 65530 mappings, and what lies apart in the pool takes one each. The first thousand of a map are had
- * as they come; who has had more gets the rest of it moved together.
+ * A process may have 65530 mappings, and what lies apart in the pool takes one each. The first thousand of a map are
+ * had as they come; who has had more gets the rest of it moved together.
  */
 static uint32_t ask_flags(const struct inodax_map *m)
 {
