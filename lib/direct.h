@@ -104,7 +104,7 @@ struct direct_extent {
 #define DIRECT_EOF	1U		/* `next` is beyond the end of the file: SIGBUS */
 #define DIRECT_NOSPC	2U		/* no room for what `next` needs: SIGBUS */
 #define DIRECT_AGAIN	3U		/* a revocation is on its way: answer it, then ask again */
-#define DIRECT_CACHED	4U		/* the page cache is in use, or has to be: map the file itself, and ask again later */
+#define DIRECT_CACHED	4U		/* the page cache is in use, or has to be: map the file, ask again later */
 
 #define DIRECT_LOAD	(1U << 0)	/* FAULT, in an area that is DIRECT_SPARSE: as a load, which fills no hole */
 

@@ -1,8 +1,8 @@
 /*
  * Areas: what the daemon knows of maps, and the guard pages that keep the handles of their grants.
  *
- * A map that is cut in two (part.c) leaves both halves in one area: references are by area and place in the file, so the
- * daemon need not know. Each half is unmapped by itself, and the last one takes the area with it.
+ * A map that is cut in two (part.c) leaves both halves in one area: references are by area and place in the file, so
+ * the daemon need not know. Each half is unmapped by itself, and the last one takes the area with it.
  */
 #include "client/client.h"
 

@@ -107,7 +107,7 @@ void grant_put(struct grant *g)
 	pthread_mutex_unlock(&client.making);
 }
 
-/* The map may be moved to another grant at any time, which puts this one: so it is not let go of between look and use. */
+/* The map may be moved to another grant at any time, which puts this one: so there is no gap between look and use. */
 struct grant *map_grant(struct inodax_map *m)
 {
 	struct grant *g;

@@ -1,8 +1,8 @@
 /*
  * What a program may do with parts of its maps: cut them, and change what may be done with them.
  *
- * A map is to the library what a VMA is to the kernel, alike throughout. So a part that is to be different becomes a map
- * of its own, as split_vma() has it; nothing that is mapped changes by that, and the daemon is not asked.
+ * A map is to the library what a VMA is to the kernel, alike throughout. So a part that is to be different becomes a
+ * map of its own, as split_vma() has it; nothing that is mapped changes by that, and the daemon is not asked.
  */
 #include "client/client.h"
 

@@ -181,7 +181,7 @@ void dax_zap_done(struct dax_vma *vma);
 #define DAX_HWPOISON		(1U << 4)
 #define DAX_NEEDDSYNC		(1U << 5)	/* dax_finish_sync_fault() is due */
 #define DAX_MAJOR		(1U << 6)	/* blocks were allocated by a fault of the smallest size */
-#define DAX_RETRY		(1U << 7)	/* NOWAIT: it would have to wait; nothing was mapped. To be called again without */
+#define DAX_RETRY		(1U << 7)	/* NOWAIT: it would have to wait; nothing is mapped. Call without */
 
 struct dax_fault {
 	struct dax_vma	*vma;
@@ -213,7 +213,7 @@ unsigned int dax_handle_fault(struct dax_fault *f);
 /* Held by whoever moves data to or from the units themselves. Outlives the mapping it was made through. */
 struct dax_pin {
 	struct dax		*dax;
-	struct dax_mapping	*mapping;	/* INODE: whose inode it holds. EVICT: NULL, it may be gone before the pin */
+	struct dax_mapping	*mapping;	/* INODE: whose inode it holds. EVICT: NULL, it may be gone first */
 	struct grant		*grant;
 	uint32_t		 area;		/* of its own, in the grant */
 	uint64_t		 index, count;
@@ -264,7 +264,7 @@ struct dax_break {
 	bool	(*interrupted)(void *arg);	/* a signal came: -EINTR. pgmap_wake() makes it be asked again */
 	void	*arg;
 	bool	 nowait;			/* -EAGAIN instead of a wait for pins */
-	bool	 unmapped;			/* no VMA was attached since the invalidate lock is held: nobody is told */
+	bool	 unmapped;			/* no VMA since the invalidate lock is held: nobody is told */
 };
 
 /*

@@ -42,7 +42,7 @@ struct fs_options {
 	enum pgmap_accounting	accounting;
 	enum pgmap_drain	drain;
 	int			mapper_ms;	/* how long a mapper may take to answer; 0: a second */
-	unsigned int		quarantine_ms;	/* how long blocks that clients mapped rest before they are used again */
+	unsigned int		quarantine_ms;	/* how long blocks that clients mapped rest before new use */
 	uint64_t		hole_limit;	/* bytes of holes that one direct mapping may have filled; 0: 256 MiB */
 
 	/* The folio table and the grant lists have names that tools find; else none. */
@@ -174,8 +174,8 @@ ssize_t fs_read(struct fs_file *f, void *buf, uint64_t off, size_t len);
 
 /*
  * fs_write - at `off`. Returns the bytes written (short on ENOSPC after some). The data is durable on return; times may
- * be durable later (fs_fsync, fs_close of a writer, or any later change). Takes security.capability away, and setuid and
- * setgid unless cred->cap_fsetid. The whole is not one transaction, each allocated run is.
+ * be durable later (fs_fsync, fs_close of a writer, or any later change). Takes security.capability away, and setuid
+ * and setgid unless cred->cap_fsetid. The whole is not one transaction, each allocated run is.
  */
 #define FS_WRITE_BACK	(1U << 0)	/* what a mapping stored, from the page cache: takes no privileges away */
 ssize_t fs_write(struct fs_file *f, const struct fs_cred *cred, const void *buf, uint64_t off, size_t len,

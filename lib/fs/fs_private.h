@@ -165,11 +165,10 @@ bool inode_reads_zeros(struct inode *ip, uint64_t pos, uint64_t end);
  * durable. A power of two from 2 MiB on, which `pos` is a multiple of, is aligned in the pool too. Nobody maps it.
  * -ENOSPC: there is no such run; -EAGAIN: somebody who was told to give some of it up has not answered; else as
  * tx_commit(). Lock exclusive. promote.c
- * inode_unit_apart - is that due before the unit at `pos` can be mapped? `len`: of the fault, `map`: what is there. Lock
- * shared.
- * inode_make_dense - the same for what of [pos, end) lies in pieces, in ranges of 2 MiB that have all their blocks; what
- * is pinned, or has no room, stays. Whoever maps it is told, and waited for. No lock. FS_WOULD_WAIT; else as
- * tx_commit().
+ * inode_unit_apart - is that due before the unit at `pos` can be mapped? `len`: of the fault, `map`: what is there.
+ * Lock shared. inode_make_dense - the same for what of [pos, end) lies in pieces, in ranges of 2 MiB that have all
+ * their blocks; what is pinned, or has no room, stays. Whoever maps it is told, and waited for. No lock. FS_WOULD_WAIT;
+ * else as tx_commit().
  */
 int inode_promote(struct inode *ip, uint64_t pos, uint64_t len);
 bool inode_unit_apart(struct inode *ip, uint64_t pos, uint64_t len, const struct iomap *map);

@@ -268,7 +268,8 @@ int fs_grant_open(struct fs_file *f, const struct fs_cred *cred, int32_t pid, st
 static int start_list(struct fs_grant *g)
 {
 	struct grant_owner owner = {
-		.id = g->name.number, .ino = g->ip->ino, .generation = g->ip->core.generation, .pid = g->pid, .uid = g->uid,
+		.id = g->name.number, .ino = g->ip->ino, .generation = g->ip->core.generation,
+		.pid = g->pid, .uid = g->uid,
 	};
 
 	memcpy(owner.token, g->name.token, sizeof(owner.token));
@@ -365,8 +366,8 @@ static void close_for_unknown(struct fs_grants *gs)
 		return;
 	gs->unknown = true;
 	gs->fs->pool.readonly = true;
-	log_warn("%s: a process maps files of it (lock byte 2^62+%lld), and the record of which blocks is lost: read-only "
-		 "until it ends", gs->pool, (long long)number + 2);
+	log_warn("%s: a process maps files of it (lock byte 2^62+%lld), and the record of which blocks is lost: "
+		 "read-only until it ends", gs->pool, (long long)number + 2);
 }
 
 void look_at_unknown(struct fs_grants *gs)

@@ -219,7 +219,8 @@ void area_end(struct fs_area *area, bool keep)
 /* Blocks that stores into the range may allocate at once, over which the client is told to do without. */
 static int holes_allowed(const struct fs_grant *g, uint64_t offset, uint64_t length)
 {
-	uint64_t holes = 0, end = offset + length, limit = g->fs->options.hole_limit ? g->fs->options.hole_limit : HOLE_LIMIT;
+	uint64_t limit = g->fs->options.hole_limit ? g->fs->options.hole_limit : HOLE_LIMIT;
+	uint64_t holes = 0, end = offset + length;
 	struct iomap map;
 	int rc = 0;
 
@@ -472,8 +473,8 @@ static int fault_prepare(struct fs_area *area, const struct direct_fault *a, uin
 }
 
 /*
- * Others see zeros where there may be blocks now: where the answer has them; and in what was tried last, which has them also
- * if it could not be mapped then, since something was on its way. The client itself knows what it asked for.
+ * Others see zeros where there may be blocks now: where the answer has them; and in what was tried last, which has them
+ * also if it could not be mapped then, since something was on its way. The client itself knows what it asked for.
  */
 static void tell_filled(struct fs_area *area, const struct direct_fault *a)
 {

@@ -49,7 +49,9 @@ static int fault_in(struct fs_area *area, uint64_t offset, uint64_t length, bool
 	int rc = a ? 0 : -ENOMEM;
 
 	while (!rc && offset < end) {
-		*a = (struct direct_fault){ .offset = offset, .length = end - offset, .address = offset, .next = offset };
+		*a = (struct direct_fault){
+			.offset = offset, .length = end - offset, .address = offset, .next = offset,
+		};
 		rc = area_fault(area, a, nowait);
 		if (!rc)
 			rc = why_stopped(a);

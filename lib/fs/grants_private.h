@@ -34,7 +34,7 @@ struct fs_grant {
 	struct list		 link;		/* fs_grants.list; under its lock */
 	struct list		 due;		/* fs_grants.due while an answer is due; both under its lock */
 	bool			 is_due;
-	unsigned int		 refs;		/* the handle's, and one for each call under way; under fs_grants.lock */
+	unsigned int		 refs;		/* the handle's, one for each call under way; fs_grants.lock */
 	struct fs		*fs;
 	struct direct_name	 name;
 	struct inode		*ip;		/* referenced */
@@ -96,7 +96,10 @@ struct survivor {
 int grant_get(struct fs *fs, const struct direct_name *name, struct fs_grant **out);
 void grant_put(struct fs_grant *g);
 
-/* grant_lock - grant_get(), and fault_lock, which whoever has it keeps while he waits for clients. grant_finish - both; `rc`. */
+/*
+ * grant_lock - grant_get(), and fault_lock, which whoever has it keeps while he waits for clients. grant_finish - both;
+ * `rc`.
+ */
 int grant_lock(struct fs *fs, const struct direct_name *name, bool nowait, struct fs_grant **out);
 int grant_finish(struct fs_grant *g, int rc);
 

@@ -92,8 +92,8 @@ int page_make(struct fs_grant *g, const struct fs_cred *cred)
 	if (!dir)
 		return -EOPNOTSUPP;
 	page_prefix(g->fs, prefix);
-	if (snprintf(g->page_path, sizeof(g->page_path), "%s/%s%llx", dir, prefix, (unsigned long long)g->name.number) >=
-	    (int)sizeof(g->page_path))
+	if (snprintf(g->page_path, sizeof(g->page_path), "%s/%s%llx", dir, prefix,
+		     (unsigned long long)g->name.number) >= (int)sizeof(g->page_path))
 		return -EOPNOTSUPP;
 	g->page_fd = open(g->page_path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (g->page_fd < 0)
@@ -215,8 +215,8 @@ static void answered(struct fs_grant *g, struct fs_revoke *w)
 	struct fs_area *area = w->area;
 
 	if (w->count && dax_unmap(&area->dax, w->index, w->count) < 0)
-		log_warn("no memory to record that process %d has unmapped part of a file: its blocks stay in use until it ends",
-			 g->pid);
+		log_warn("no memory to record that process %d has unmapped part of a file: its blocks stay in use "
+			 "until it ends", g->pid);
 	revoke_free(g, w);
 	dax_zap_done(&area->dax);
 }

@@ -5,10 +5,10 @@
  * a unit of others, or in pieces, or ends before its unit does, moves when it is faulted in. Nothing of it is mapped
  * before that, so there is nobody to ask.
  *
- * Where a unit is a block everything can be mapped as it is, but a file in as many pieces as it has blocks takes as many
- * mappings, of which a process may have 65530. A client that comes to have many asks for what is left to be moved
- * together (DIRECT_DENSE). That is mapped, perhaps by others: the layout is broken, as before anything that takes blocks
- * away.
+ * Where a unit is a block everything can be mapped as it is, but a file in as many pieces as it has blocks takes as
+ * many mappings, of which a process may have 65530. A client that comes to have many asks for what is left to be moved
+ * together (DIRECT_DENSE). That is mapped, perhaps by others: the layout is broken, as before anything that takes
+ * blocks away.
  *
  * The new blocks are filled and durable before the one record that has the file change over to them. Blocks that
  * somebody still refers to, who did not answer, stay.
@@ -42,8 +42,8 @@ static int copy_to(struct inode *ip, uint64_t pos, uint64_t len, uint64_t to)
 }
 
 /*
- * Nobody refers to the blocks of [pos, pos + len). A mapper that was told to give them up and did not answer may store to
- * them still, when it goes on: what it stores has to be in the file.
+ * Nobody refers to the blocks of [pos, pos + len). A mapper that was told to give them up and did not answer may store
+ * to them still, when it goes on: what it stores has to be in the file.
  */
 static bool is_idle(struct inode *ip, uint64_t pos, uint64_t len)
 {

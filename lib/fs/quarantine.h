@@ -3,8 +3,8 @@
  *
  * The kernel may hold a page that a process has unmapped - io_uring's registered buffers, vmsplice, an O_DIRECT read
  * that is under way - and user space does not see it. So a block that was ever told to a client rests for a time when
- * nothing refers to it any more, before the allocator gets it: what is still under way then lands in nobody's file. Pins
- * that are known of (direct.h) need no such time; what lasts longer and is not known of is in doc/coherence.md.
+ * nothing refers to it any more, before the allocator gets it: what is still under way then lands in nobody's file.
+ * Pins that are known of (direct.h) need no such time; what lasts longer and is not known of is in doc/coherence.md.
  *
  * Blocks that no client ever mapped go to the allocator at once. Blocks rest for at least the time given, and for at
  * most twice that: they are kept in two generations, and one that is old enough goes as a whole. They count as free,
@@ -42,7 +42,7 @@ void quarantine_delete(struct quarantine *q);
 /* quarantine_mark - a client may map these from now on. They are not free. */
 void quarantine_mark(struct quarantine *q, uint64_t block, uint64_t count);
 
-/* quarantine_free - nobody owns these any more, nor refers to them: balloc_free(), now or later. `now` as clock_ms(). */
+/* quarantine_free - nobody owns these any more, nor refers to them: balloc_free(), now or later. `now`: clock_ms() */
 void quarantine_free(struct quarantine *q, uint64_t block, uint64_t count, uint64_t now);
 
 /* quarantine_expire - free what has rested long enough. When there will be something to do again; 0: nothing rests. */

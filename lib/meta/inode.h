@@ -51,9 +51,9 @@ struct inode {
 	uint64_t		 slot;		/* byte offset of its slot; constant in a cached inode */
 	bool			 times_dirty;	/* core's times are newer than the media's; lock exclusive */
 	_Atomic bool		 tree_verified;	/* every extent node was, since the inode was loaded */
-	_Atomic uint64_t	 filled;	/* the page cache got bytes of it: FILLED_*, else when, monotonic ms. lib/fs */
+	_Atomic uint64_t	 filled;	/* the page cache got bytes: FILLED_*, or when, monotonic ms. lib/fs */
 	_Atomic uint64_t	 fills;		/* faults that put blocks where none were; lib/fs counts */
-	uint64_t		 append_from, append_missing;	/* appends in pieces out of order, lib/fs; lock exclusive */
+	uint64_t		 append_from, append_missing;	/* appends out of order, lib/fs; lock exclusive */
 	_Atomic uint32_t	 opens;		/* handles that keep an unlinked inode; lib/fs counts */
 
 	/* Made by lib/fs at the first mapping, under the lock, exclusive; goes with pool.evict(). NULL before. */

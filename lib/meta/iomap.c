@@ -49,7 +49,7 @@ static void fill_map(struct iomap *map, const struct extent *e, const struct blo
 	map->addr = e->block ? (e->block + (r->first - e->file_block)) << BLOCK_SHIFT : 0;
 }
 
-/* What goes on in the pool as in the file is one mapping, even where it is several extents: see extent.c, mergeable(). */
+/* What goes on in the pool as in the file is one mapping, even of several extents: see extent.c, mergeable(). */
 static int lookup_together(struct inode *ip, const struct block_range *r, struct extent *e)
 {
 	int rc = extent_lookup(NULL, ip, r->first, e);

@@ -38,9 +38,9 @@ struct pool {
 
 	/*
 	 * Of whoever else knows about blocks and inodes (lib/fs: the arbiter); NULL: nobody does. free_data: file data
-	 * whose freeing is durable goes back this way instead of by balloc_free(). wait_free: when there is no room, wait
-	 * for some of that to be free, for a time that is bounded, whoever has what locks; -ENOSPC: there is none. evict: an inode that has a mapping
-	 * leaves the cache, or is about to lose its blocks; nobody references it.
+	 * whose freeing is durable goes back this way instead of by balloc_free(). wait_free: when there is no room,
+	 * wait for some of that to be free, for a time that is bounded, whoever has what locks; -ENOSPC: there is none.
+	 * evict: an inode that has a mapping leaves the cache, or is about to lose its blocks; nobody references it.
 	 */
 	int		(*free_data)(struct pool *p, uint64_t start, uint64_t count);
 	int		(*wait_free)(struct pool *p);

@@ -120,8 +120,8 @@ static int super_check_format(const char *path, const struct disk_super *d, cons
 			      struct err *err)
 {
 	if (sb->version != FORMAT_VERSION)
-		return err_set(err, -EPROTONOSUPPORT, "%s: format version %u, needed %u; use the version of inodax that "
-			       "made the pool", path, sb->version, FORMAT_VERSION);
+		return err_set(err, -EPROTONOSUPPORT, "%s: format version %u, needed %u; use the version of inodax "
+			       "that made the pool", path, sb->version, FORMAT_VERSION);
 	if (sb->feature_incompat & ~FEATURE_INCOMPAT_KNOWN)
 		return err_set(err, -EPROTONOSUPPORT, "%s: incompatible features %#" PRIx64 ", known are %#llx; use a "
 			       "newer version of inodax", path, sb->feature_incompat, FEATURE_INCOMPAT_KNOWN);
@@ -168,7 +168,8 @@ int super_read(const struct region *r, const char *path, struct super *sb, struc
 	int ret;
 
 	if (r->size < (uint64_t)POOL_MIN_BLOCKS << BLOCK_SHIFT)
-		return err_set(err, -EMEDIUMTYPE, "%s: not an inodax pool: size %" PRIu64 " bytes, a pool has at least %u",
+		return err_set(err, -EMEDIUMTYPE, "%s: not an inodax pool: size %" PRIu64 " bytes, a pool has at least "
+			       "%u",
 			       path, r->size, POOL_MIN_BLOCKS << BLOCK_SHIFT);
 	backup_off = ((r->size >> BLOCK_SHIFT) - 1) << BLOCK_SHIFT;
 	memcpy(&first, region_at(r, 0), sizeof(first));

@@ -104,8 +104,8 @@ static int refuse_block(const char *path, const struct stat *st, const char *sys
 	if (strchr(name, 's'))		/* pmem0s: with a table of sectors (BTT) in between */
 		return err_set(err, -ENOTSUP,
 			       "%s: a block device, in sector mode, which has no DAX; another mode erases it: either "
-			       "ndctl create-namespace -f -e %s -m fsdax, then a file on a filesystem mounted with -o dax, or "
-			       "ndctl create-namespace -f -e %s -m devdax, then /dev/daxX.Y", path, space, space);
+			       "ndctl create-namespace -f -e %s -m fsdax, then a file on a filesystem mounted with -o dax, "
+			       "or ndctl create-namespace -f -e %s -m devdax, then /dev/daxX.Y", path, space, space);
 	return err_set(err, -ENOTSUP,
 		       "%s: a block device; either use a file on it (mkfs.ext4 %s or mkfs.xfs %s, "
 		       "mount -o dax %s DIR, then DIR/pool), or make it a device-DAX node, which erases it "

@@ -60,7 +60,8 @@ static int map_other(const struct range *r, const struct remap *m, uint64_t skip
 		     uintptr_t *to)
 {
 	struct wish w = {
-		.fd = map_dup(r->map), .length = m->length - skip, .prot = r->prot, .write = r->map->write, .place = *place,
+		.fd = map_dup(r->map), .length = m->length - skip, .prot = r->prot, .write = r->map->write,
+		.place = *place,
 		.offset = (off_t)(offset_of(r) + (m->from - r->start) + skip),
 	};
 	struct range made;
@@ -134,7 +135,8 @@ static void *remap_plain(const struct remap *m)
 EXPORT void *mremap(void *address, size_t old_length, size_t length, int flags, ...)
 {
 	struct remap m = {
-		.from = (uintptr_t)address, .old_length = end_of(0, old_length), .length = end_of(0, length), .flags = flags,
+		.from = (uintptr_t)address, .old_length = end_of(0, old_length), .length = end_of(0, length),
+		.flags = flags,
 	};
 	uintptr_t to = 0;
 	struct range r;

@@ -1,9 +1,9 @@
 /*
  * The direct maps of the process by address. Ranges do not overlap and are whole pages.
  *
- * A map that is in use (table_next) stays as it is; who changes one owns it before (table_own), and waits for that until
- * nobody uses it. Who looks for it meanwhile waits for him. The lock is of the table alone: nothing is called with it
- * held.
+ * A map that is in use (table_next) stays as it is; who changes one owns it before (table_own), and waits for that
+ * until nobody uses it. Who looks for it meanwhile waits for him. The lock is of the table alone: nothing is called
+ * with it held.
  */
 #ifndef PRELOAD_TABLE_H
 #define PRELOAD_TABLE_H
@@ -30,8 +30,9 @@ bool table_next(uintptr_t from, uintptr_t to, struct range *out);
 void table_put(const struct range *r);
 
 /*
- * table_own - from now on it is the caller's alone, who uses it (table_next) and does not after, but by table_replace().
- * -EAGAIN: another thread was faster: look again. -ENOMEM: there may be no room for what is to replace it.
+ * table_own - from now on it is the caller's alone, who uses it (table_next) and does not after, but by
+ * table_replace(). -EAGAIN: another thread was faster: look again. -ENOMEM: there may be no room for what is to replace
+ * it.
  */
 int table_own(const struct range *r);
 

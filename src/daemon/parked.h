@@ -41,8 +41,9 @@ struct parked {
 };
 
 /*
- * A request, with what it brought; the first member of a structure with the arguments of its kind. It is copied bytewise
- * to outlive who made it, and `data` with it: other pointers, if any, are to what lasts as long as the request.
+ * A request, with what it brought; the first member of a structure with the arguments of its kind. It is copied
+ * bytewise to outlive who made it, and `data` with it: other pointers, if any, are to what lasts as long as the
+ * request.
  */
 struct call {
 	/* Answers it, true; or finds that it would have to wait, which `may_wait` does not allow: false. */
@@ -70,7 +71,7 @@ void call_answer(struct call *c);
 /* call_cred - ops_cred() of one that waits only if it may, and until it is interrupted or the daemon stops. */
 struct fs_cred call_cred(struct call *c);
 
-/* parked_start - before anything is served. parked_stop - nothing comes any more: who waits for pins gets EINTR; all end. */
+/* parked_start - before anything is served. parked_stop - nothing comes any more: who waits for pins gets EINTR. */
 void parked_start(struct daemon *d);
 void parked_stop(struct daemon *d);
 

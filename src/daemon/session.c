@@ -198,7 +198,9 @@ static int run_mounted(struct daemon *d, int background)
 	rc = answer_init(d);
 	if (rc)
 		return rc;
-	fs_grants_serve(d->fs, &(struct fs_grants_hooks){ .uncache = ops_uncache, .forget = ops_forget_inode, .arg = d });
+	fs_grants_serve(d->fs, &(struct fs_grants_hooks){
+		.uncache = ops_uncache, .forget = ops_forget_inode, .arg = d,
+	});
 	log_messages(d->fs);
 	if (background >= 0) {
 		background_ready(background);
