@@ -44,6 +44,7 @@ for huge in never always; do
 	for rw in write randwrite; do
 		fio_ok "$rw, four jobs, one file" --rw="$rw" --verify=pattern --verify_pattern=%o --size="${size}m" \
 			--numjobs=4 --filename=shared
+		rm "$mnt/shared"
 	done
 	fio_ok "write, for four jobs to read" --rw=write --verify=crc32c --size="${size}m" --filename=read
 	for rw in read randread; do
