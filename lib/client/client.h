@@ -10,6 +10,7 @@
  *	revoke.c	the threads that answer revocations
  *	uffd.c		memory that says when it is touched
  *	hole.c		the thread that gives blocks to a hole when it is stored to
+ *	copy.c		private maps: what was stored to them
  *	fork.c		both sides of a fork
  *	part.c		maps cut in two, and their rights
  *	map.c		the calls
@@ -62,6 +63,7 @@ struct client {
 	struct list	 grants;	/* [lock; and making, to change it] */
 	struct list	 revokers;	/* [making] */
 	bool		 resolving;	/* the resolver runs. [lock] */
+	bool		 settles;	/* map_settle() is called in the child of a fork before it goes on. Constant */
 	void		*nothing;	/* a page of an empty file: SIGBUS. Constant */
 };
 
@@ -117,13 +119,16 @@ struct inodax_map {
 	char		*base;		/* where `start` is mapped. Constant */
 	char		*spare;		/* the cached mapping of [start, start + length). [claimed, lock] */
 	bool		 write;		/* stores may be allowed: so is the area. [claimed, lock] */
+	bool		 private;	/* stores are the process's own: MAP_PRIVATE. Not `write` then. Constant */
+	bool		 copies;	/* private, and stored to, perhaps: copy.c. [claimed, lock] */
+	bool		 untouched;	/* nobody can have stored to it since it was made, or forked. [claimed, lock] */
 	int		 prot;		/* what is allowed now: PROT_... [claimed, lock] */
 	bool		 nofork;	/* no child of a fork has any of it: MADV_DONTFORK. [claimed, lock] */
 	bool		 claimed;	/* [lock] */
 	bool		 sparse;	/* its holes are said as ranges, DIRECT_SPARSE. [claimed] */
 	uint64_t	 extents;	/* that were mapped so far: not less than there are. [claimed] */
 	bool		 told;		/* what is taken back may say when it is touched. [claimed, lock] */
-	bool		 demand;	/* INODAX_ZERO pieces say when they are touched: hole.c. [claimed, lock] */
+	bool		 demand;	/* INODAX_ZERO pieces say when they are stored to: hole.c. [claimed, lock] */
 	bool		 filling;	/* hole.c asks the daemon: map and grant stay. [lock] */
 	uint64_t	 stored_to;	/* where the last store that got blocks ended, and how much that was. [lock] */
 	uint64_t	 stored;
@@ -236,6 +241,12 @@ struct place {
  */
 int map_place(struct inodax_map *m, const struct place *place);
 
+/*
+ * map_uncover - the cached mapping over [offset, offset + length), whatever is there; what was stored to a private map
+ * is lost. Caller holds client.lock. -ENOMEM: not done.
+ */
+int map_uncover(struct inodax_map *m, uint64_t offset, uint64_t length, const char *reason);
+
 /* map_rights - give what is mapped over [offset, offset + length) the map's rights. Caller holds client.lock. -errno */
 int map_rights(struct inodax_map *m, uint64_t offset, uint64_t length);
 
@@ -249,8 +260,9 @@ int map_withdraw(struct inodax_map *m);
 void map_displace(struct inodax_map *m, bool keep);
 
 /*
- * map_cover - the cached mapping over [offset, offset + length) of the range where it is not there, for `reason`. It
- * may do more. Caller holds client.lock. -ENOMEM: not done; the direct mappings are there, or some of them.
+ * map_cover - the cached mapping over [offset, offset + length) of the range where it is not there, for `reason`, or
+ * what may have been stored to a private map. It may do more. Caller holds client.lock. -ENOMEM: not done; the direct
+ * mappings are there, or some of them.
  */
 int map_cover(struct inodax_map *m, uint64_t offset, uint64_t length, const char *reason);
 
@@ -283,6 +295,39 @@ bool map_same_file(const struct inodax_map *a, const struct inodax_map *b);
 
 /* map_inherit - MADV_DOFORK, MADV_DONTFORK. Caller has claimed the map. */
 void map_inherit(struct inodax_map *m, bool inherit);
+
+/* ---- copy.c ------------------------------------------------------------------------------------------------ */
+
+/* copy_begin - a private map may be stored to from now on. Caller holds client.lock. -errno: as it was. */
+int copy_begin(struct inodax_map *m);
+
+/*
+ * copy_keep - what is direct of [offset, offset + length), in one piece, becomes the process's own, as if all of it had
+ * been stored to. copy_zeros - the same for a hole. Caller holds client.lock. -ENOMEM: not done.
+ */
+int copy_keep(struct inodax_map *m, uint64_t offset, uint64_t length);
+int copy_zeros(struct inodax_map *m, uint64_t offset, uint64_t length);
+
+/*
+ * copy_fits - may an answer be mapped over [pos, end) of the file: can nothing have been stored there, as far as stores
+ * are the process's own? Another thread may have been answered since the question. Caller holds client.lock.
+ */
+bool copy_fits(const struct inodax_map *m, uint64_t pos, uint64_t end);
+
+/* copy_inherit - the child of a fork, before anything else: what was stored stays, the rest is cached. */
+void copy_inherit(struct inodax_map *m);
+
+/*
+ * copy_drop - MADV_DONTNEED: in [offset, offset + length) of the range the file is seen again, whatever was stored.
+ * Caller has claimed the map. -errno.
+ */
+int copy_drop(struct inodax_map *m, uint64_t offset, uint64_t length);
+
+/*
+ * copy_carry - what was stored to [offset, offset + length) of the range is stored to `to` also, which is as long.
+ * Caller has claimed the map; nobody stores to either. May wait for the daemon.
+ */
+void copy_carry(struct inodax_map *m, uint64_t offset, uint64_t length, char *to);
 
 /* ---- map.c ------------------------------------------------------------------------------------------------ */
 
@@ -393,6 +438,12 @@ bool hole_at(const struct inodax_map *m, const struct piece *at);
  * known to be a hole still. On failure the cached mapping is there.
  */
 int hole_put(struct inodax_map *m, uint64_t offset, uint64_t length, uint32_t shift, bool zeros);
+
+/*
+ * hole_ask - nothing of what is there stays: who touches it asks; where nothing can say that it is touched, it is
+ * cached. -ENOMEM, and others: not done.
+ */
+int hole_ask(struct inodax_map *m, uint64_t offset, uint64_t length);
 
 /*
  * hole_revoke - nothing of what is mapped in [offset, offset + length) stays; `zeros`: only zeros go. What went is

@@ -20,7 +20,7 @@
 /* All that the map may ever allow: what the spare has. */
 static int widest(const struct inodax_map *m)
 {
-	return m->write ? PROT_READ | PROT_WRITE : PROT_READ;
+	return m->write || m->copies ? PROT_READ | PROT_WRITE : PROT_READ;
 }
 
 int map_rights(struct inodax_map *m, uint64_t offset, uint64_t length)
@@ -30,7 +30,13 @@ int map_rights(struct inodax_map *m, uint64_t offset, uint64_t length)
 
 static bool is_direct(const struct piece *piece)
 {
-	return piece->kind != INODAX_CACHED && (piece->kind != INODAX_BEYOND || piece->reason == hole_at_end);
+	return piece->kind != INODAX_CACHED && piece->kind != INODAX_COPY &&
+	       (piece->kind != INODAX_BEYOND || piece->reason == hole_at_end);
+}
+
+static int sharing(const struct inodax_map *m)
+{
+	return m->private ? MAP_PRIVATE | MAP_NORESERVE : MAP_SHARED;
 }
 
 /* ---- Room ------------------------------------------------------------------------------------------------- */
@@ -86,11 +92,23 @@ static int map_handle(struct inodax_map *m, const struct grant *g, char *at, cha
 
 	if (fd < 0)
 		return fd;
-	at = mm_mmap(at, m->length, widest(m), MAP_SHARED | fixed, fd, (off_t)m->start);
+	at = mm_mmap(at, m->length, widest(m), sharing(m) | fixed, fd, (off_t)m->start);
 	if (at == MAP_FAILED)
 		return errno == ENODEV ? -EOPNOTSUPP : -errno;
 	*out = at;
 	return 0;
+}
+
+/*
+ * The pages of the spare once more. Of a private mapping mremap() makes no second one, but what it moves leaves the
+ * mapping behind, with MREMAP_DONTUNMAP (Linux 5.13); and nobody ever touched the spare, so that nothing moves.
+ */
+static int put_spare(struct inodax_map *m, uint64_t offset, uint64_t length)
+{
+	int flags = MREMAP_MAYMOVE | MREMAP_FIXED | (m->private ? MREMAP_DONTUNMAP : 0);
+	void *at = mm_mremap(m->spare + offset, m->private ? length : 0, length, flags, m->base + offset);
+
+	return at == MAP_FAILED ? -errno : map_rights(m, offset, length);
 }
 
 /* The spare comes first: what a program has where it wants the map stays when there is no map. */
@@ -101,12 +119,8 @@ int map_place(struct inodax_map *m, const struct place *place)
 	if (rc)
 		return rc;
 	rc = map_handle(m, m->grant, NULL, &m->spare);
-	if (!rc && mm_mremap(m->spare, 0, m->length, MREMAP_MAYMOVE | MREMAP_FIXED, m->base) == MAP_FAILED) {
-		rc = -errno;
-		mm_munmap(m->spare, m->length);
-	}
 	if (!rc) {
-		rc = map_rights(m, 0, m->length);
+		rc = put_spare(m, 0, m->length);
 		if (rc)
 			mm_munmap(m->spare, m->length);
 	}
@@ -137,13 +151,6 @@ void map_displace(struct inodax_map *m, bool keep)
 
 /* ---- The cached mapping ----------------------------------------------------------------------------------- */
 
-static int put_spare(struct inodax_map *m, uint64_t offset, uint64_t length)
-{
-	void *at = mm_mremap(m->spare + offset, 0, length, MREMAP_MAYMOVE | MREMAP_FIXED, m->base + offset);
-
-	return at == MAP_FAILED ? -errno : map_rights(m, offset, length);
-}
-
 /* The same when mremap() finds that there are too many mappings; this may wait for the daemon, within its bound. */
 static int put_handle(struct inodax_map *m, uint64_t offset, uint64_t length)
 {
@@ -151,28 +158,48 @@ static int put_handle(struct inodax_map *m, uint64_t offset, uint64_t length)
 
 	if (fd < 0)
 		return fd;
-	if (mm_mmap(m->base + offset, length, m->prot, MAP_SHARED | MAP_FIXED, fd, (off_t)(m->start + offset)) ==
+	if (mm_mmap(m->base + offset, length, m->prot, sharing(m) | MAP_FIXED, fd, (off_t)(m->start + offset)) ==
 	    MAP_FAILED)
 		return -errno;
 	return 0;
 }
 
-/* All of the range: it leaves fewer mappings than there were, and one piece. */
+static int put_cached(struct inodax_map *m, uint64_t offset, uint64_t length)
+{
+	int rc = put_spare(m, offset, length);
+
+	return rc ? put_handle(m, offset, length) : 0;
+}
+
+int map_uncover(struct inodax_map *m, uint64_t offset, uint64_t length, const char *reason)
+{
+	struct piece cached = { .offset = offset, .length = length, .kind = INODAX_CACHED, .reason = reason };
+	int rc = put_cached(m, offset, length);
+
+	return rc ? rc : pieces_set(&m->pieces, &cached);
+}
+
+/* All of the range: it leaves fewer mappings than there were, and one piece. What was stored to a private map stays. */
 static int cover_all(struct inodax_map *m, const struct piece *cached)
 {
-	int rc = put_spare(m, 0, m->length);
+	int rc = m->copies ? -ENOMEM : put_cached(m, 0, m->length);
 
-	if (rc)
-		rc = put_handle(m, 0, m->length);
 	if (!rc)
 		pieces_set_all(&m->pieces, cached);
 	return rc;
+}
+
+/* Memory that stores may have gone to. */
+static bool has_stores(const struct inodax_map *m, const struct piece *at)
+{
+	return m->copies && (at->kind == INODAX_DIRECT || at->kind == INODAX_ZERO) && !hole_at(m, at);
 }
 
 int map_cover(struct inodax_map *m, uint64_t offset, uint64_t length, const char *reason)
 {
 	struct piece cached = { .kind = INODAX_CACHED, .reason = reason };
 	uint64_t end = offset + length, next;
+	int rc;
 
 	for (; offset < end; offset = next) {
 		const struct piece *at = pieces_at(&m->pieces, offset);
@@ -180,10 +207,11 @@ int map_cover(struct inodax_map *m, uint64_t offset, uint64_t length, const char
 		next = at->offset + at->length < end ? at->offset + at->length : end;
 		if (!is_direct(at))
 			continue;
-		cached.offset = offset;
-		cached.length = next - offset;
-		if ((put_spare(m, offset, next - offset) && put_handle(m, offset, next - offset)) ||
-		    pieces_set(&m->pieces, &cached))
+		if (has_stores(m, at))
+			rc = copy_keep(m, offset, next - offset);
+		else
+			rc = map_uncover(m, offset, next - offset, reason);
+		if (rc)
 			return cover_all(m, &cached);
 	}
 	return 0;
@@ -193,7 +221,8 @@ int map_cover(struct inodax_map *m, uint64_t offset, uint64_t length, const char
 
 /*
  * The direct mappings go first, with the lock held: after that no revocation has anything to do with the map, and
- * whatever the kernel waits for while the file is mapped anew does not wait for this map.
+ * whatever the kernel waits for while the file is mapped anew does not wait for this map. A private map keeps what was
+ * stored to it, and the cached mapping where it is, of the old handle.
  */
 static int take_all_out(struct inodax_map *m)
 {
@@ -203,10 +232,10 @@ static int take_all_out(struct inodax_map *m)
 	client_lock();
 	hole_wait(m);
 	rc = map_cover(m, 0, m->length, cached.reason);
-	if (!rc) {
+	if (!rc && !m->copies)
 		pieces_set_all(&m->pieces, &cached);
+	if (!rc)
 		m->generation++;
-	}
 	client_unlock();
 	return rc;
 }
@@ -234,7 +263,8 @@ int map_move(struct inodax_map *m, struct grant *to)
 	list_del(&m->node);
 	list_add_tail(&m->node, &to->maps);
 	client_unlock();
-	(void)put_spare(m, 0, m->length);	/* else the old handle stays, and what it had */
+	if (!m->copies)
+		(void)put_spare(m, 0, m->length);	/* else the old handle stays, and what it had */
 	mm_munmap(before, m->length);
 	grant_put(from);
 	return 0;

@@ -49,7 +49,12 @@ static void leave_to_parent(struct grant *g)
 
 		if (m->nofork)
 			m->prot = PROT_NONE;
-		(void)map_cover(m, 0, m->length, "not asked for since the fork");
+		if (m->copies && !m->nofork)
+			copy_inherit(m);
+		else if (m->copies)
+			(void)map_uncover(m, 0, m->length, "not inherited");
+		else
+			(void)map_cover(m, 0, m->length, "not asked for since the fork");
 		if (m->nofork)
 			(void)mm_mprotect(m->base, m->length, PROT_NONE);
 		m->claimed = false;
@@ -57,6 +62,7 @@ static void leave_to_parent(struct grant *g)
 		m->told = false;
 		m->demand = false;
 		m->filling = false;
+		m->untouched = client.settles;
 		m->generation++;
 		m->due = client_now();
 	}

@@ -38,7 +38,8 @@ struct fill {
 	struct inodax_map *m;
 	uint64_t	 pos;		/* the unit, in the file */
 	uint64_t	 first, end;	/* pos is within */
-	bool		 store;
+	bool		 store;		/* that gets blocks */
+	bool		 copy;		/* that is to a private map: zeros become the process's own */
 };
 
 bool hole_at(const struct inodax_map *m, const struct piece *at)
@@ -82,6 +83,15 @@ int hole_put(struct inodax_map *m, uint64_t offset, uint64_t length, uint32_t sh
 	return rc;
 }
 
+int hole_ask(struct inodax_map *m, uint64_t offset, uint64_t length)
+{
+	struct piece part = { .offset = offset, .length = length, .kind = INODAX_ASKED };
+
+	if (!m->told || (offset | length) & (m->grant->unit - 1))
+		return map_uncover(m, offset, length, "dropped by the program");
+	return put_part(m, &part, false);
+}
+
 /* Nothing is left: whoever touches it asks. `there`: it is a hole already. */
 static int empty(struct inodax_map *m, uint64_t offset, uint64_t length, bool there)
 {
@@ -108,11 +118,11 @@ int hole_revoke(struct inodax_map *m, uint64_t offset, uint64_t length, bool zer
 		next = at->offset + at->length < end ? at->offset + at->length : end;
 		if (hole_at(m, at))
 			rc = empty(m, offset, next - offset, true);
-		else if (at->kind == INODAX_CACHED || at->kind == INODAX_BEYOND)
+		else if (at->kind == INODAX_CACHED || at->kind == INODAX_BEYOND || at->kind == INODAX_COPY)
 			continue;
 		else if (zeros && at->kind != INODAX_ZERO)
 			continue;
-		else if (m->told)
+		else if (m->told && !m->copies)
 			rc = empty(m, offset, next - offset, false);
 		else
 			rc = map_cover(m, offset, next - offset, "revoked");
@@ -204,7 +214,8 @@ static bool find(const struct touch *t, struct fill *f)
 	at = pieces_at(&f->m->pieces, t->address - (uintptr_t)f->m->base);
 	if (!hole_at(f->m, at))
 		return false;
-	f->store = t->store;
+	f->store = t->store && !f->m->private;
+	f->copy = t->store && f->m->private;
 	f->pos = (f->m->start + (t->address - (uintptr_t)f->m->base)) & ~(f->m->grant->unit - 1);
 	how_much(f, at);
 	return true;
@@ -213,6 +224,12 @@ static bool find(const struct touch *t, struct fill *f)
 static bool still(const struct fill *f)
 {
 	return hole_at(f->m, pieces_at(&f->m->pieces, f->pos - f->m->start));
+}
+
+/* A hole, as far as is known. */
+static bool is_zero(const struct fill *f)
+{
+	return pieces_at(&f->m->pieces, f->pos - f->m->start)->kind == INODAX_ZERO;
 }
 
 /* Zeros that a store was asked for are none any more where the answer does not have it, since there may be blocks. */
@@ -236,7 +253,7 @@ static int ask(const struct fill *f, struct direct_fault *answer)
 	client_lock();
 	m->filling = false;
 	pthread_cond_broadcast(&client.changed);
-	if (!rc && (generation != m->generation || grant_behind(m->grant)))
+	if (!rc && (generation != m->generation || grant_behind(m->grant) || !copy_fits(m, f->first, f->end)))
 		rc = -EAGAIN;
 	err = drop_zeros(f, rc ? f->first : answer->next);
 	return rc ? rc : err;
@@ -310,11 +327,15 @@ static int attempt(const struct touch *t, struct fill *f)
 
 	if (!find(t, f))
 		return 0;
+	if (f->copy && is_zero(f))
+		return copy_zeros(f->m, f->pos - f->m->start, f->m->grant->unit);
 	rc = ask(f, &answer);
 	if (!rc)
 		rc = put_answer(f->m, &answer);
 	if (rc)
 		return rc;
+	if (f->copy && is_zero(f))
+		return copy_zeros(f->m, f->pos - f->m->start, f->m->grant->unit);
 	if (f->store) {
 		f->m->stored_to = answer.next;
 		f->m->stored = answer.next - f->first;

@@ -60,13 +60,20 @@ int inodax_pool_info(const char *path, struct inodax_pool_info *info, char *mess
 struct inodax_map;
 
 #define INODAX_MAP_WRITE	(1U << 0)	/* loads and stores; else loads only */
+#define INODAX_MAP_PRIVATE	(1U << 2)	/* stores are the process's own, as with MAP_PRIVATE */
 #define INODAX_MAP_REQUIRE	(1U << 1)	/* fail where some of the range inside the file is not direct */
 
 /*
  * inodax_map - map [offset, offset + length) of the regular file that `fd` is open on. `offset`: bytes, a multiple of
  * 4096. `fd`: open for reading, and for writing too with INODAX_MAP_WRITE; the library opens the file anew, the caller
  * may close it at once. A hole of a map for writing gets blocks where it is stored to; a store for which there is no
- * space raises SIGBUS. Without a userfaultfd that sees stores of the kernel too (Linux 5.14; CAP_SYS_PTRACE,
+ * space raises SIGBUS.
+ *
+ * With INODAX_MAP_PRIVATE a page is the file's until it is stored to, and a copy from then on, which nobody else sees
+ * and fork(2) inherits; `fd` need not be open for writing. Where blocks are taken back (truncate, punch, the page cache)
+ * a map with INODAX_MAP_WRITE keeps all of what was there as copies, and sees no more of the file there.
+ *
+ * Without a userfaultfd that sees stores of the kernel too (Linux 5.14; CAP_SYS_PTRACE,
  * vm.unprivileged_userfaultfd=1 or the right to open /dev/userfaultfd) holes get their blocks here, and a map of more
  * than the mount allows is not direct. *out is the caller's until inodax_unmap().
  *
@@ -96,6 +103,7 @@ int inodax_sync(struct inodax_map *map, size_t offset, size_t length);
 #define INODAX_BEYOND	4U	/* past the end of the file: SIGBUS */
 #define INODAX_LOST	5U	/* the media failed, or a store got no blocks; `reason` says which: SIGBUS */
 #define INODAX_ASKED	6U	/* taken back: whoever touches it waits until it is known what is there now */
+#define INODAX_COPY	7U	/* of a private map: the process's own; `reason` says since when */
 
 struct inodax_query {
 	uint32_t size;			/* in: sizeof(struct inodax_query); out: bytes filled in */
@@ -127,7 +135,7 @@ struct inodax_pin;
  * the map is for stores. *out is the caller's until inodax_unpin(). Waits for revocations elsewhere, for five seconds
  * at most.
  *
- * -EINVAL: not within the map. -EOPNOTSUPP: others use the file through the page cache now, or the mount has
+ * -EINVAL: not within the map. -EOPNOTSUPP: the map is private; others use the file through the page cache now, or the mount has
  * layout=kernel, where pins that last are refused as the kernel does. -ENODATA: a hole, in a map for loads. -ENXIO:
  * beyond the end of the file. -EAGAIN: not in five seconds. -EBADF: the library's descriptor of the file was closed.
  * -ENOSPC, -EFBIG, -EIO, -ENOMEM; others as of open(2).

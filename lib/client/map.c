@@ -15,7 +15,7 @@
 #include "client/mm.h"
 #include "util/fault.h"
 
-#define MAP_FLAGS	(INODAX_MAP_WRITE | INODAX_MAP_REQUIRE)
+#define MAP_FLAGS	(INODAX_MAP_WRITE | INODAX_MAP_REQUIRE | INODAX_MAP_PRIVATE)
 #define MAP_WAIT_MS	5000U		/* for revocations elsewhere, before the resolver takes over */
 
 /* Size of the struct in the first version of it: callers may be that old. New members go to the end. */
@@ -23,6 +23,13 @@
 
 _Static_assert(sizeof(struct inodax_query) == QUERY_SIZE_0, "struct inodax_query changed: add a size");
 _Static_assert(sizeof(((struct inodax_query *)0)->reason) == REASON_MAX, "a reason fits");
+
+/* What kind of map. */
+struct wanted {
+	const struct place *place;
+	int	prot;
+	bool	write, private;
+};
 
 /* ---- Making one ------------------------------------------------------------------------------------------- */
 
@@ -39,7 +46,9 @@ static int check_args(int fd, uint64_t offset, size_t length, unsigned int flags
 	if (mode & O_PATH)
 		return -EBADF;
 	mode &= O_ACCMODE;
-	return mode == O_RDWR || (mode == O_RDONLY && !(flags & INODAX_MAP_WRITE)) ? 0 : -EACCES;
+	if ((flags & (INODAX_MAP_WRITE | INODAX_MAP_PRIVATE)) == INODAX_MAP_WRITE)
+		return mode == O_RDWR ? 0 : -EACCES;
+	return mode == O_WRONLY ? -EACCES : 0;
 }
 
 /* Its area and its place in the address space. */
@@ -59,8 +68,7 @@ static int place(struct inodax_map *m, const struct place *where)
 	return rc;
 }
 
-static int new_map(struct grant *g, uint64_t offset, size_t length, const struct place *where, int prot,
-		   struct inodax_map **out)
+static int new_map(struct grant *g, uint64_t offset, size_t length, const struct wanted *how, struct inodax_map **out)
 {
 	struct inodax_map *m = fault(FAULT_ALLOC) ? NULL : calloc(1, sizeof(*m));
 	int rc;
@@ -70,13 +78,16 @@ static int new_map(struct grant *g, uint64_t offset, size_t length, const struct
 	list_init(&m->node);
 	m->grant = g;
 	m->write = g->write;
-	m->prot = prot;
+	m->prot = how->prot;
+	m->private = how->private;
+	m->copies = how->private && how->prot & PROT_WRITE;
+	m->untouched = true;
 	m->claimed = true;
 	m->start = offset & ~(g->unit - 1);
 	m->asked = offset - m->start;
 	m->asked_length = length;
 	m->length = (m->asked + length + g->unit - 1) & ~(g->unit - 1);
-	rc = place(m, where);
+	rc = place(m, how->place);
 	if (rc) {
 		pieces_fini(&m->pieces);
 		free(m);
@@ -87,16 +98,15 @@ static int new_map(struct grant *g, uint64_t offset, size_t length, const struct
 }
 
 /* A map that is claimed and cached throughout. */
-static int make(int fd, uint64_t offset, size_t length, bool write, const struct place *where, int prot,
-		struct inodax_map **out)
+static int make(int fd, uint64_t offset, size_t length, const struct wanted *how, struct inodax_map **out)
 {
 	struct grant *g;
 	int rc;
 
 	pthread_rwlock_rdlock(&client.working);
-	rc = grant_get(fd, write, &g);
+	rc = grant_get(fd, how->write, &g);
 	if (!rc) {
-		rc = new_map(g, offset, length, where, prot, out);
+		rc = new_map(g, offset, length, how, out);
 		if (rc)
 			grant_put(g);
 	}
@@ -204,13 +214,17 @@ void map_claim(struct inodax_map *m)
 int map_open(int fd, uint64_t offset, size_t length, unsigned int flags, const struct place *place, int prot,
 	     struct inodax_map **out)
 {
+	struct wanted how = {
+		.place = place, .prot = prot, .private = flags & INODAX_MAP_PRIVATE,
+		.write = (flags & (INODAX_MAP_WRITE | INODAX_MAP_PRIVATE)) == INODAX_MAP_WRITE,
+	};
 	struct inodax_map *m = NULL;
 	int rc = check_args(fd, offset, length, flags);
 
 	if (!rc)
 		rc = client_enter();
 	if (!rc)
-		rc = make(fd, offset, length, flags & INODAX_MAP_WRITE, place, prot, &m);
+		rc = make(fd, offset, length, &how, &m);
 	if (rc)
 		return rc;
 	rc = resolve(m);
@@ -279,6 +293,8 @@ int inodax_sync(struct inodax_map *m, size_t offset, size_t length)
 
 	if (!map_has(m, offset, length))
 		return -EINVAL;
+	if (m->private)
+		return 0;
 	(void)client_enter();
 	rc = sync_handle(m);
 	return rc == -EBADF ? sync_spare(m) : rc;

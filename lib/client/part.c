@@ -142,6 +142,16 @@ static int make_writable(struct inodax_map *m)
 	return 0;
 }
 
+static int keep_copies(struct inodax_map *m)
+{
+	int rc;
+
+	client_lock();
+	rc = copy_begin(m);
+	client_unlock();
+	return rc;
+}
+
 /* What is no memory is nobody's to use, whatever the rights. */
 static int protect_pieces(struct inodax_map *m, int prot)
 {
@@ -172,7 +182,7 @@ static int set_rights(struct inodax_map *m, int prot)
 
 int map_protect(struct inodax_map *m, int prot)
 {
-	bool more = prot & PROT_WRITE && !m->write;
+	bool more = prot & PROT_WRITE && !m->write && !m->private;
 	int rc = 0;
 
 	if (more && m->grant->mode != O_RDWR)
@@ -180,6 +190,8 @@ int map_protect(struct inodax_map *m, int prot)
 	pthread_rwlock_rdlock(&client.working);
 	if (more)
 		rc = make_writable(m);
+	else if (prot & PROT_WRITE && m->private)
+		rc = keep_copies(m);
 	if (!rc)
 		rc = set_rights(m, prot);
 	pthread_rwlock_unlock(&client.working);
@@ -216,7 +228,8 @@ bool map_same_file(const struct inodax_map *a, const struct inodax_map *b)
 	client_lock();
 	x = &a->grant->handle;
 	y = &b->grant->handle;
-	same = x->dev == y->dev && x->ino == y->ino && a->write == b->write;
+	same = x->dev == y->dev && x->ino == y->ino && a->write == b->write &&
+	       a->private == b->private;
 	client_unlock();
 	return same;
 }

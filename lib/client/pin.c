@@ -117,6 +117,8 @@ int inodax_pin(struct inodax_map *m, size_t offset, size_t length, struct inodax
 
 	if (!length || !map_has(m, offset, length))
 		return -EINVAL;
+	if (m->private)
+		return -EOPNOTSUPP;
 	rc = client_enter();
 	if (rc)
 		return rc;

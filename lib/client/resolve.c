@@ -32,9 +32,11 @@ static void set_cached(struct inodax_map *m, uint64_t offset, uint64_t length, u
 		(void)pieces_set(&m->pieces, &what);
 }
 
-/* May the daemon have something else for it now? */
-static bool is_open(const struct piece *at)
+/* May the daemon have something else for it now? What is cached of a private map may have been stored to. */
+static bool is_open(const struct inodax_map *m, const struct piece *at)
 {
+	if (m->copies && !m->untouched)
+		return at->kind == INODAX_ASKED || at->reason == hole_at_end;
 	return at->kind == INODAX_CACHED || at->kind == INODAX_BEYOND || at->kind == INODAX_ASKED ||
 	       at->reason == hole_no_space;
 }
@@ -58,7 +60,7 @@ static bool next_open(struct inodax_map *m, uint64_t *pos, uint64_t *end)
 	client_lock();
 	for (*end = *pos; *end < limit; ) {
 		const struct piece *at = pieces_at(&m->pieces, *end - m->start);
-		bool open = is_open(at);
+		bool open = is_open(m, at);
 
 		if (found && !open)
 			break;
@@ -127,27 +129,30 @@ int map_ask(struct inodax_map *m, uint64_t pos, uint64_t end, uint32_t flags, st
 	return rc ? rc : check_answer(g, f);
 }
 
+static int how_shared(const struct inodax_map *m)
+{
+	if (m->private)
+		return MAP_PRIVATE | MAP_NORESERVE;
+	return m->grant->sync ? MAP_SHARED_VALIDATE | MAP_SYNC : MAP_SHARED;
+}
+
 static void *map_extent(const struct inodax_map *m, const struct direct_extent *e, void *at)
 {
-	const struct grant *g = m->grant;
-
 	switch (e->type) {
 	case DIRECT_POOL:
-		return mm_mmap(at, e->length, m->prot,
-			    MAP_FIXED | (g->sync ? MAP_SHARED_VALIDATE | MAP_SYNC : MAP_SHARED), g->pool.fd,
-			    (off_t)e->addr);
+		return mm_mmap(at, e->length, m->prot, MAP_FIXED | how_shared(m), m->grant->pool.fd, (off_t)e->addr);
 	case DIRECT_ZERO:
-		return mm_mmap(at, e->length, m->prot & ~PROT_WRITE,
+		return mm_mmap(at, e->length, m->private ? m->prot : m->prot & ~PROT_WRITE,
 			    MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	default:
 		return mm_mremap(client.nothing, 0, e->length, MREMAP_MAYMOVE | MREMAP_FIXED, at);
 	}
 }
 
-/* No other process ever has it: see fork.c. */
+/* No other process ever has it, but what was stored to a private map: see fork.c. */
 static int map_alone(const struct inodax_map *m, const struct direct_extent *e, void *at)
 {
-	if (map_extent(m, e, at) == MAP_FAILED || mm_madvise(at, e->length, MADV_DONTFORK))
+	if (map_extent(m, e, at) == MAP_FAILED || (!m->copies && mm_madvise(at, e->length, MADV_DONTFORK)))
 		return -errno;
 	return 0;
 }
@@ -168,7 +173,9 @@ int map_put(struct inodax_map *m, const struct direct_extent *e)
 	rc = pieces_set(&m->pieces, &what);
 	if (!rc)
 		rc = map_alone(m, e, m->base + what.offset);
-	if (rc)
+	if (rc && m->copies)	/* nothing was stored there */
+		(void)map_uncover(m, what.offset, what.length, client_reason(rc));
+	else if (rc)
 		(void)map_cover(m, what.offset, what.length, client_reason(rc));
 	return rc;
 }
@@ -233,7 +240,7 @@ static int take(struct inodax_map *m, const struct direct_fault *f, uint64_t end
 
 	*taken = f->offset;
 	client_lock();
-	if (generation != m->generation || grant_behind(m->grant)) {
+	if (generation != m->generation || grant_behind(m->grant) || !copy_fits(m, f->offset, end)) {
 		client_unlock();
 		return -EAGAIN;
 	}
@@ -366,7 +373,7 @@ static int place_area(struct inodax_map *m)
 	m->area->number = map.area;
 	m->sparse = sparse;
 	m->told = told;
-	m->demand = told && m->write;
+	m->demand = told && (m->write || m->private);
 	m->area->placed = true;
 	client_unlock();
 	return 0;
@@ -387,6 +394,14 @@ static int replace_grant(struct inodax_map *m)
 	return rc;
 }
 
+/* Of all that is cached. */
+static void set_reason(struct inodax_map *m, const char *reason)
+{
+	for (size_t i = 0; i < m->pieces.count; i++)
+		if (m->pieces.piece[i].kind == INODAX_CACHED)
+			m->pieces.piece[i].reason = reason;
+}
+
 /* Begin to ask: is the grant stale, is there direct access at all? */
 static void look(struct inodax_map *m, bool *stale, bool *connected)
 {
@@ -396,8 +411,10 @@ static void look(struct inodax_map *m, bool *stale, bool *connected)
 	m->revoked = false;
 	*stale = m->grant->stale;
 	*connected = m->grant->page;
-	if (!*stale && !*connected)
+	if (!*stale && !*connected && !m->copies)
 		pieces_set_all(&m->pieces, &all);
+	else if (!*stale && !*connected)
+		set_reason(m, all.reason);
 	client_unlock();
 }
 
@@ -456,7 +473,7 @@ static bool unfinished(const struct inodax_map *m)
 	if (g->stale)
 		return true;
 	for (size_t i = 0; i < m->pieces.count; i++)
-		if (is_open(&m->pieces.piece[i]))
+		if (is_open(m, &m->pieces.piece[i]))
 			return true;
 	return false;
 }
@@ -465,6 +482,7 @@ void map_release(struct inodax_map *m, int rc)
 {
 	client_lock();
 	m->claimed = false;
+	m->untouched = false;
 	if (rc == -EAGAIN) {
 		m->due = client_now() + AGAIN_MS;
 	} else if (m->revoked) {

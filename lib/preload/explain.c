@@ -75,21 +75,22 @@ void explain_map(int fd, off_t offset, size_t length, struct inodax_map *map)
 	static const char *const kinds[] = {
 		[INODAX_DIRECT] = "direct", [INODAX_ZERO] = "zero", [INODAX_CACHED] = "cached",
 		[INODAX_BEYOND] = "beyond the end", [INODAX_LOST] = "lost", [INODAX_ASKED] = "asked for",
+		[INODAX_COPY] = "private",
 	};
 	struct inodax_query q = { .size = sizeof(q) };
-	uint64_t bytes[INODAX_ASKED + 1] = { 0 };
+	uint64_t bytes[INODAX_COPY + 1] = { 0 };
 	char name[LINE / 2], what[256] = "", reason[sizeof(q.reason) + 2] = "";
 	int saved, n = 0;
 
 	if (!begin(&saved))
 		return;
 	for (uint64_t at = 0; at < length && !inodax_query(map, at, &q); at = q.offset + q.length - (uint64_t)offset) {
-		if (q.kind <= INODAX_ASKED)
+		if (q.kind <= INODAX_COPY)
 			bytes[q.kind] += q.length;
 		if (q.kind == INODAX_CACHED && !*reason)
 			snprintf(reason, sizeof(reason), ": %s", q.reason);
 	}
-	for (uint32_t kind = INODAX_DIRECT; kind <= INODAX_ASKED; kind++)
+	for (uint32_t kind = INODAX_DIRECT; kind <= INODAX_COPY; kind++)
 		if (bytes[kind])
 			n += snprintf(what + n, sizeof(what) - (size_t)n, "%s%s %ju", n ? ", " : "", kinds[kind],
 				      (uintmax_t)bytes[kind]);

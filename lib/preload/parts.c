@@ -43,14 +43,14 @@ static void child(void)
 /* Behind those of the library and of the table, which the first map has registered. */
 static void watch_forks(void)
 {
+	client.settles = true;
 	pthread_atfork(NULL, NULL, child);
 }
 
 int map_wish(const struct wish *w, struct range *r)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
-	int rc = map_open(w->fd, (uint64_t)w->offset, w->length, w->write ? INODAX_MAP_WRITE : 0, &w->place, w->prot,
-			  &r->map);
+	int rc = map_open(w->fd, (uint64_t)w->offset, w->length, w->flags, &w->place, w->prot, &r->map);
 
 	if (rc)
 		return rc;

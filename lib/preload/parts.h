@@ -35,13 +35,13 @@ bool span(const void *address, size_t length, uintptr_t *from, uintptr_t *to);
 /* fail - -1, and errno from a negative one. */
 int fail(int rc);
 
-/* What is to be mapped, as mmap(2) is told. `write`: rights to store may be asked for later. */
+/* What is to be mapped, as mmap(2) is told. `flags`: INODAX_MAP_... */
 struct wish {
 	int		fd;
 	off_t		offset;
 	size_t		length;
 	int		prot;
-	bool		write;
+	unsigned int	flags;
 	struct place	place;
 };
 

@@ -1,6 +1,6 @@
 /*
- * Stands in for mmap(2) and what else changes an address space, in programs that know nothing of inodax: shared maps of
- * its files become direct ones.
+ * Stands in for mmap(2) and what else changes an address space, in programs that know nothing of inodax: maps of its
+ * files become direct ones.
  *
  * Each call is split at the ends of direct maps; what lies between them goes to the kernel as it is. A part of a map
  * that is to be different becomes a map of its own first, as a part of a VMA does in the kernel. What moves is mapped
@@ -36,11 +36,11 @@ static bool may_be_ours(int fd)
 	struct statx st;
 	struct statfs fs;
 
-	return !statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &st) && S_ISREG(st.stx_mode) &&
-	       !fstatfs(fd, &fs) && fs.f_type == FUSE_SUPER_MAGIC;
+	return !fstatfs(fd, &fs) && fs.f_type == FUSE_SUPER_MAGIC &&
+	       !statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &st) && S_ISREG(st.stx_mode);
 }
 
-/* Why a shared map of a file cannot be direct; NULL: it can. */
+/* Why a map of a file cannot be direct; NULL: it can. But for MAP_SHARED_VALIDATE, what is not known has no effect. */
 static const char *why_plain(int prot, int flags)
 {
 	const int known = MAP_NORESERVE | MAP_POPULATE | MAP_NONBLOCK | MAP_TYPE | MAP_FIXED | MAP_FIXED_NOREPLACE |
@@ -48,6 +48,8 @@ static const char *why_plain(int prot, int flags)
 
 	if (prot & ~(PROT_READ | PROT_WRITE | PROT_EXEC))
 		return "rights that are not known";
+	if ((flags & MAP_TYPE) != MAP_SHARED_VALIDATE)
+		return NULL;
 	if (flags & MAP_SYNC)
 		return "MAP_SYNC: a direct map may become a cached one";
 	if (flags & ~known)
@@ -62,9 +64,13 @@ static void populate(void *address, size_t length, int prot)
 
 /* ---- mmap(2) ----------------------------------------------------------------------------------------------- */
 
-static bool is_shared(int flags)
+/* INODAX_MAP_... of a map of a file; false: it is none. */
+static bool is_file(int prot, int flags, unsigned int *how)
 {
-	return (flags & MAP_TYPE) == MAP_SHARED || (flags & MAP_TYPE) == MAP_SHARED_VALIDATE;
+	int type = flags & MAP_TYPE;
+
+	*how = (prot & PROT_WRITE ? INODAX_MAP_WRITE : 0) | (type == MAP_PRIVATE ? INODAX_MAP_PRIVATE : 0);
+	return !(flags & MAP_ANONYMOUS) && (type == MAP_PRIVATE || type == MAP_SHARED || type == MAP_SHARED_VALIDATE);
 }
 
 /* MAP_FAILED: not direct. Why not is explained, where it is a file of inodax. */
@@ -90,14 +96,14 @@ EXPORT void *mmap(void *address, size_t length, int prot, int flags, int fd, off
 {
 	bool fixed = flags & MAP_FIXED && !(flags & MAP_FIXED_NOREPLACE), aligned = !((uintptr_t)address & (PAGE - 1));
 	struct wish w = {
-		.fd = fd, .offset = offset, .length = length, .prot = prot, .write = prot & PROT_WRITE,
+		.fd = fd, .offset = offset, .length = length, .prot = prot,
 		.place = { .at = aligned ? address : NULL, .fixed = fixed, .noreplace = flags & MAP_FIXED_NOREPLACE },
 	};
 	void *got;
 
 	if (fixed && make_way(address, length))
 		return MAP_FAILED;
-	if (is_shared(flags) && !(flags & MAP_ANONYMOUS) && length && may_be_ours(fd) &&
+	if (is_file(prot, flags, &w.flags) && length && may_be_ours(fd) &&
 	    (aligned || !(flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)))) {
 		got = map_direct(&w, flags);
 		if (got != MAP_FAILED)
@@ -189,13 +195,26 @@ static int inherit(const struct range *r, uintptr_t from, uintptr_t to, bool yes
 static int punch(const struct range *r, uintptr_t from, uintptr_t to)
 {
 	off_t offset = (off_t)(r->map->start + r->map->asked + (from - r->start));
-	int fd = r->prot & PROT_WRITE ? map_dup(r->map) : -EACCES, rc = 0;
+	int fd = r->prot & PROT_WRITE && !r->map->private ? map_dup(r->map) : -EACCES, rc = 0;
 
 	if (fd < 0)
 		return fd;
 	if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, (off_t)(to - from)))
 		rc = -errno;
 	close(fd);
+	return rc;
+}
+
+/* MADV_DONTNEED: of a shared map the pages are the file's, and stay. */
+static int drop(const struct range *r, uintptr_t from, uintptr_t to)
+{
+	int rc;
+
+	if (!r->map->private)
+		return 0;
+	map_claim(r->map);
+	rc = copy_drop(r->map, r->map->asked + (from - r->start), to - from);
+	map_release(r->map, 0);
 	return rc;
 }
 
@@ -215,9 +234,11 @@ static int advise(const struct range *r, uintptr_t from, uintptr_t to, int advic
 	case MADV_RANDOM:
 	case MADV_SEQUENTIAL:
 	case MADV_WILLNEED:
-	case MADV_DONTNEED:
 	case MADV_COLD:
 	case MADV_PAGEOUT:
+		break;
+	case MADV_DONTNEED:
+		rc = drop(r, from, to);
 		break;
 	case MADV_REMOVE:
 		rc = punch(r, from, to);

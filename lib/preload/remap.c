@@ -1,11 +1,12 @@
 /*
  * Stands in for mremap(2): what moves or grows is mapped anew where it goes, and unmapped where it was. Both are the
- * file's memory, so nothing is copied, and who looks at either sees the same.
+ * file's memory, so nothing is copied but what was stored to a private map, and who looks at either sees the same.
  */
 #include <errno.h>
 #include <stdarg.h>
 
 #include "client/mm.h"
+#include "inodax.h"
 #include "preload/parts.h"
 
 struct remap {
@@ -56,12 +57,12 @@ static uintptr_t end_of_vma(const struct range *r, uintptr_t needed)
 }
 
 /* The map of [m->from, + length), of the file that `r` is of, somewhere. -EBADF: its handle is gone. */
-static int map_other(const struct range *r, const struct remap *m, uint64_t skip, const struct place *place,
+static int map_other(const struct range *r, const struct remap *m, uint64_t skip, int prot, const struct place *place,
 		     uintptr_t *to)
 {
 	struct wish w = {
-		.fd = map_dup(r->map), .length = m->length - skip, .prot = r->prot, .write = r->map->write,
-		.place = *place,
+		.fd = map_dup(r->map), .length = m->length - skip, .prot = prot, .place = *place,
+		.flags = (r->map->write ? INODAX_MAP_WRITE : 0) | (r->map->private ? INODAX_MAP_PRIVATE : 0),
 		.offset = (off_t)(offset_of(r) + (m->from - r->start) + skip),
 	};
 	struct range made;
@@ -82,7 +83,7 @@ static int grow(const struct range *r, uintptr_t end, const struct remap *m)
 	struct place behind = { .at = at(end), .noreplace = true };
 	uintptr_t to;
 
-	return m->from + m->old_length == end ? map_other(r, m, m->old_length, &behind, &to) : -EEXIST;
+	return m->from + m->old_length == end ? map_other(r, m, m->old_length, r->prot, &behind, &to) : -EEXIST;
 }
 
 /* The range is used by the caller. What it becomes; 0 and *to, or -errno. Nothing of the old one is unmapped yet. */
@@ -94,6 +95,8 @@ static int remap(const struct range *r, const struct remap *m, uintptr_t *to)
 	int rc = -EEXIST;
 
 	*to = m->from;
+	if (r->map->private && !m->old_length)
+		return -EINVAL;
 	if (m->old_length > end - m->from)
 		return -EFAULT;
 	if (stays && m->length <= m->old_length)
@@ -104,7 +107,32 @@ static int remap(const struct range *r, const struct remap *m, uintptr_t *to)
 		return rc;
 	if (!(m->flags & MREMAP_MAYMOVE))
 		return -ENOMEM;
-	return map_other(r, m, 0, &place, to);
+	/* What was stored to a private map is to be stored there, too. */
+	return map_other(r, m, 0, r->map->copies ? r->prot | PROT_READ | PROT_WRITE : r->prot, &place, to);
+}
+
+/* What the program stored moves along. Its rights are wider there until then. */
+static int carry(const struct remap *m, int prot, uintptr_t to)
+{
+	size_t length = m->old_length < m->length ? m->old_length : m->length;
+	uintptr_t pos = m->from, end = pos + length, next;
+	bool closed = !(prot & PROT_READ);
+	struct range r;
+
+	if (closed && mprotect(at(pos), length, prot | PROT_READ))
+		return -errno;
+	for (; pos < end && table_next(pos, end, &r); pos = next) {
+		pos = r.start > pos ? r.start : pos;
+		next = r.end < end ? r.end : end;
+		map_claim(r.map);
+		copy_carry(r.map, r.map->asked + (pos - r.start), next - pos, at(to + (pos - m->from)));
+		map_release(r.map, 0);
+		table_put(&r);
+	}
+	if (m->flags & MREMAP_DONTUNMAP &&
+	    (madvise(at(m->from), length, MADV_DONTNEED) || (closed && mprotect(at(m->from), length, prot))))
+		return -errno;
+	return mprotect(at(to), m->length, prot) ? -errno : 0;
 }
 
 /* What moved is not where it was, and what was cut off is not there. */
@@ -141,6 +169,7 @@ EXPORT void *mremap(void *address, size_t old_length, size_t length, int flags, 
 	uintptr_t to = 0;
 	struct range r;
 	va_list args;
+	bool copies;
 	int rc;
 
 	va_start(args, flags);
@@ -154,7 +183,10 @@ EXPORT void *mremap(void *address, size_t old_length, size_t length, int flags, 
 	if (!table_next(m.from, m.from + 1, &r))
 		return remap_plain(&m);
 	rc = remap(&r, &m, &to);
+	copies = r.map->copies;
 	table_put(&r);
+	if (!rc && copies && to != m.from)
+		rc = carry(&m, r.prot, to);
 	if (rc == -EFAULT || rc == -EBADF || rc == -EOPNOTSUPP)
 		return remap_plain(&m);
 	if (!rc && unmap_old(&m, to))
