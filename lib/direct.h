@@ -176,7 +176,7 @@ struct direct_unpin {
 #define DIRECT_REVOKES		64U
 
 #define DIRECT_REVOKE_COWS	(1U << 0)	/* private copies go too: the file ends before them */
-#define DIRECT_REVOKE_ZEROS	(1U << 1)	/* DIRECT_ZERO only: it has blocks now. The rest may stay */
+#define DIRECT_REVOKE_ZEROS	(1U << 1)	/* what was no block: it has blocks now, or the file has grown */
 
 struct direct_revoke {
 	uint64_t	offset, length;	/* in the file; within the area */

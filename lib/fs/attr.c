@@ -243,6 +243,8 @@ int fs_setattr(struct fs *fs, const struct fs_cred *cred, uint64_t ino, const st
 	       struct stat *out)
 {
 	struct inode *ip;
+	uint64_t before;
+	bool grown;
 	int rc = inode_get(&fs->pool, ino, &ip);
 
 	if (rc)
@@ -250,10 +252,14 @@ int fs_setattr(struct fs *fs, const struct fs_cred *cred, uint64_t ino, const st
 	rc = setattr_begin(fs, ip, cred, st, valid);
 	if (rc)
 		goto out_put;
+	before = ip->core.size;
 	rc = setattr_locked(ip, st, valid);
 	if (!rc && out)
 		inode_stat(ip, out);
+	grown = ip->core.size > before;
 	setattr_end(ip, cred, st, valid);
+	if (grown && !cred->nowait)
+		layout_filled(ip, before, (uint64_t)st->st_size - before);
 out_put:
 	inode_put(ip);
 	return rc;

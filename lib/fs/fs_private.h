@@ -226,8 +226,8 @@ void layout_end_cut(struct inode *ip, const struct fs_cred *cred, uint64_t size)
 int layout_sync(struct inode *ip, bool nowait);
 
 /*
- * layout_filled - blocks came where holes were: who mapped the holes sees the blocks from now on. No lock of
- * the inode held. layout_filled_waits - would it have to wait for clients, if [pos, pos + len) were written now? Lock
+ * layout_filled - blocks came where holes were, or the file ends behind [pos, pos + len) and did not: who mapped the
+ * holes sees the blocks from now on, who knows of the end asks anew. No lock of the inode held. layout_filled_waits - would it have to wait for clients, if [pos, pos + len) were written now? Lock
  * exclusive; if it would not, layout_filled() is not due after the write: nobody has the holes, and who maps them when
  * the inode is unlocked finds blocks.
  */

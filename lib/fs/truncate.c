@@ -311,22 +311,51 @@ static int fallocate_checked(struct inode *ip, const struct fs_cred *cred, int m
 	return rc ? rc : fallocate_locked(ip, mode, off, len, inode_kill_what(ip, cred->cap_fsetid));
 }
 
-/* Only taking blocks away, or what they say, breaks a layout; adding blocks waits for nobody. */
+/* Whoever knows where the file ended. */
+static void tell_grown(struct inode *ip, const struct fs_cred *cred, uint64_t before, uint64_t now)
+{
+	if (now > before && !cred->nowait)
+		layout_filled(ip, before, now - before);
+}
+
+/* Only taking blocks away, or what they say, breaks a layout. */
 static int take_away(struct inode *ip, const struct fs_cred *cred, int mode, uint64_t off, uint64_t len)
 {
+	uint64_t before, now;
 	int rc = layout_begin(ip, cred, off, len);
 
 	if (rc)
 		return rc;
+	before = ip->core.size;
 	rc = fallocate_checked(ip, cred, mode, off, len);
+	now = ip->core.size;
 	layout_end(ip);
+	tell_grown(ip, cred, before, now);
+	return rc;
+}
+
+/* Adding blocks waits for nobody, but for who has to hear that the file ends elsewhere. */
+static int add_blocks(struct inode *ip, const struct fs_cred *cred, int mode, uint64_t off, uint64_t len)
+{
+	uint64_t before, now;
+	int rc;
+
+	inode_lock(ip);
+	before = ip->core.size;
+	if (cred->nowait && !(mode & FALLOC_FL_KEEP_SIZE) && off + len > before &&
+	    layout_filled_waits(ip, before, off + len - before))
+		rc = FS_WOULD_WAIT;
+	else
+		rc = fallocate_checked(ip, cred, mode, off, len);
+	now = ip->core.size;
+	inode_unlock(ip);
+	tell_grown(ip, cred, before, now);
 	return rc;
 }
 
 int fs_fallocate(struct fs_file *f, const struct fs_cred *cred, int mode, uint64_t off, uint64_t len)
 {
 	struct inode *ip = f->ip;
-	int rc;
 
 	if (f->fs->pool.readonly)
 		return -EROFS;
@@ -338,8 +367,5 @@ int fs_fallocate(struct fs_file *f, const struct fs_cred *cred, int mode, uint64
 		return -EFBIG;
 	if (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE))
 		return take_away(ip, cred, mode, off, len);
-	inode_lock(ip);
-	rc = fallocate_checked(ip, cred, mode, off, len);
-	inode_unlock(ip);
-	return rc;
+	return add_blocks(ip, cred, mode, off, len);
 }

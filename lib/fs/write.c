@@ -163,15 +163,22 @@ static ssize_t clamp_range(uint64_t off, size_t len)
 	return (ssize_t)(len > (uint64_t)INT64_MAX - off ? (uint64_t)INT64_MAX - off : len);
 }
 
+/* What a write to [off, off + len) changes begins where it does, or at the old end of the file. Lock held. */
+static uint64_t changed_from(const struct inode *ip, uint64_t off)
+{
+	return off < ip->core.size ? off : ip->core.size;
+}
+
 /* fs_write() of a regular file at an offset that is decided; the lock is held. FS_WOULD_WAIT. */
 static ssize_t write_at(struct inode *ip, const struct fs_cred *cred, const void *buf, uint64_t off, size_t len,
 			unsigned int flags, bool *filled)
 {
 	ssize_t rc = inode_changeable(ip, true);	/* append-only is asked about when a file is opened */
+	uint64_t from = changed_from(ip, off);
 
 	if (!rc)
 		rc = clamp_range(off, len);
-	if (rc > 0 && cred->nowait && layout_filled_waits(ip, off, (uint64_t)rc))
+	if (rc > 0 && cred->nowait && layout_filled_waits(ip, from, off - from + (uint64_t)rc))
 		rc = FS_WOULD_WAIT;
 	if (rc > 0)
 		rc = write_locked(ip, buf, off, (size_t)rc,
@@ -193,14 +200,16 @@ ssize_t fs_write(struct fs_file *f, const struct fs_cred *cred, const void *buf,
 	struct inode *ip = f->ip;
 	bool filled = false;
 	ssize_t rc = may_write(f);
+	uint64_t from;
 
 	if (rc || len == 0)
 		return rc;
 	inode_lock(ip);
+	from = changed_from(ip, off);
 	rc = write_at(ip, cred, buf, off, len, flags, &filled);
 	inode_unlock(ip);
 	if (filled && !cred->nowait)
-		layout_filled(ip, off, len);
+		layout_filled(ip, from, off - from + len);
 	return rc;
 }
 
@@ -243,7 +252,7 @@ ssize_t fs_append(struct fs_file *f, const struct fs_cred *cred, const void *buf
 	}
 	inode_unlock(ip);
 	if (filled && !cred->nowait)
-		layout_filled(ip, at, len);
+		layout_filled(ip, at < end ? at : end, at < end ? len : at - end + len);
 	return rc;
 }
 
@@ -309,6 +318,7 @@ ssize_t fs_copy_range(struct fs_file *fin, uint64_t off_in, struct fs_file *fout
 {
 	struct inode *in = fin->ip, *out = fout->ip;
 	bool filled = false;
+	uint64_t from;
 	ssize_t rc;
 
 	if (fout->fs->pool.readonly)
@@ -323,9 +333,10 @@ ssize_t fs_copy_range(struct fs_file *fin, uint64_t off_in, struct fs_file *fout
 		return -EINVAL;
 	lock_pair(in, out);
 	rc = inode_changeable(out, true);
+	from = changed_from(out, off_out);
 	if (!rc)
 		rc = clamp_range(off_out, len);
-	if (rc > 0 && cred->nowait && layout_filled_waits(out, off_out, (uint64_t)rc))
+	if (rc > 0 && cred->nowait && layout_filled_waits(out, from, off_out - from + (uint64_t)rc))
 		rc = FS_WOULD_WAIT;
 	if (rc > 0)
 		rc = copy_locked(fin->fs, in, off_in, out, off_out, (size_t)rc,
@@ -334,6 +345,6 @@ ssize_t fs_copy_range(struct fs_file *fin, uint64_t off_in, struct fs_file *fout
 		inode_unlock(in);
 	inode_unlock(out);
 	if (filled && !cred->nowait)
-		layout_filled(out, off_out, len);
+		layout_filled(out, from, off_out - from + len);
 	return rc;
 }
