@@ -247,8 +247,12 @@ int map_place(struct inodax_map *m, const struct place *place);
  */
 int map_uncover(struct inodax_map *m, uint64_t offset, uint64_t length, const char *reason);
 
-/* map_rights - give what is mapped over [offset, offset + length) the map's rights. Caller holds client.lock. -errno */
-int map_rights(struct inodax_map *m, uint64_t offset, uint64_t length);
+/*
+ * map_again - what is mapped at `from`, a spare or client.nothing with the rights `has`, is mapped at `at` as well, with
+ * those of the map. Of a private mapping mremap() makes no second one, but what it moves leaves the mapping behind, with
+ * MREMAP_DONTUNMAP (Linux 5.13): so nobody ever touches a spare. -errno.
+ */
+int map_again(const struct inodax_map *m, char *from, uint64_t length, int has, char *at);
 
 /*
  * map_withdraw - nothing is mapped where direct mappings were: there is nothing left to revoke. Caller holds
@@ -414,10 +418,10 @@ const char *uffd_refusal(void);
 uint64_t uffd_map_count(void);
 
 /*
- * uffd_put - a hole over [at, at + length), whole pages; `zeros`: only a store is told. Whoever waits there is woken.
- * Caller holds client.lock. On failure nothing may be mapped there.
+ * uffd_put - a hole over [at, at + length), whole pages, with these rights; `zeros`: only a store is told. Whoever waits
+ * there is woken. Caller holds client.lock. On failure nothing may be mapped there.
  */
-int uffd_put(char *at, uint64_t length, bool zeros);
+int uffd_put(char *at, uint64_t length, int prot, bool zeros);
 
 /* uffd_next - wait for a touch. Nobody who touched a hole goes on before something else is mapped there. */
 void uffd_next(struct touch *t);
@@ -427,8 +431,11 @@ void uffd_forget(void);
 
 /* ---- hole.c ----------------------------------------------------------------------------------------------- */
 
-/* Reasons of pieces that the resolver is to ask for, compared as pointers. hole_at_end: it says when it is touched. */
-extern const char hole_no_space[], hole_at_end[];
+/*
+ * Reasons of pieces, compared as pointers. hole_no_space: to be asked for. hole_at_end: it says when it is touched.
+ * hole_beyond: it was, and is SIGBUS until the daemon says that the file has grown.
+ */
+extern const char hole_no_space[], hole_at_end[], hole_beyond[];
 
 /* hole_at - is the piece a hole that says when it is touched? Caller holds client.lock, here and below. */
 bool hole_at(const struct inodax_map *m, const struct piece *at);
@@ -446,10 +453,11 @@ int hole_put(struct inodax_map *m, uint64_t offset, uint64_t length, uint32_t sh
 int hole_ask(struct inodax_map *m, uint64_t offset, uint64_t length);
 
 /*
- * hole_revoke - nothing of what is mapped in [offset, offset + length) stays; `zeros`: only zeros go. What went is
- * asked for when it is touched; where nothing can say that it is, it is cached. -ENOMEM: not done, or not all.
+ * hole_revoke - nothing of what is mapped in [offset, offset + length) stays. `flags`: DIRECT_REVOKE_..., with ZEROS only
+ * what is no block goes, with COWS what was stored to a private map, too. What went is asked for when it is touched;
+ * where nothing can say that it is, it is cached. -ENOMEM: not done, or not all.
  */
-int hole_revoke(struct inodax_map *m, uint64_t offset, uint64_t length, bool zeros);
+int hole_revoke(struct inodax_map *m, uint64_t offset, uint64_t length, uint32_t flags);
 
 /*
  * hole_end - the file ends before [offset, offset + length): it says when it is touched, as the file may have grown by

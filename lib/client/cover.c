@@ -23,15 +23,10 @@ static int widest(const struct inodax_map *m)
 	return m->write || m->copies ? PROT_READ | PROT_WRITE : PROT_READ;
 }
 
-int map_rights(struct inodax_map *m, uint64_t offset, uint64_t length)
-{
-	return m->prot != widest(m) && mm_mprotect(m->base + offset, length, m->prot) ? -errno : 0;
-}
-
 static bool is_direct(const struct piece *piece)
 {
 	return piece->kind != INODAX_CACHED && piece->kind != INODAX_COPY &&
-	       (piece->kind != INODAX_BEYOND || piece->reason == hole_at_end);
+	       (piece->kind != INODAX_BEYOND || piece->reason == hole_at_end || piece->reason == hole_beyond);
 }
 
 static int sharing(const struct inodax_map *m)
@@ -99,16 +94,35 @@ static int map_handle(struct inodax_map *m, const struct grant *g, char *at, cha
 	return 0;
 }
 
-/*
- * The pages of the spare once more. Of a private mapping mremap() makes no second one, but what it moves leaves the
- * mapping behind, with MREMAP_DONTUNMAP (Linux 5.13); and nobody ever touched the spare, so that nothing moves.
- */
+/* At `at` nobody ever sees it with other rights. */
+static int move_with(char *from, uint64_t length, int prot, char *at)
+{
+	int rc = 0;
+
+	if (mm_mprotect(from, length, prot) ||
+	    mm_mremap(from, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, at) == MAP_FAILED) {
+		rc = -errno;
+		mm_munmap(from, length);
+	}
+	return rc;
+}
+
+int map_again(const struct inodax_map *m, char *from, uint64_t length, int has, char *at)
+{
+	bool moves = m->private && from != client.nothing;
+	int flags = MREMAP_MAYMOVE | (moves ? MREMAP_DONTUNMAP : 0);
+	uint64_t old = moves ? length : 0;
+	char *aside;
+
+	if (m->prot == has)
+		return mm_mremap(from, old, length, flags | MREMAP_FIXED, at) == MAP_FAILED ? -errno : 0;
+	aside = mm_mremap(from, old, length, flags, NULL);
+	return aside == MAP_FAILED ? -errno : move_with(aside, length, m->prot, at);
+}
+
 static int put_spare(struct inodax_map *m, uint64_t offset, uint64_t length)
 {
-	int flags = MREMAP_MAYMOVE | MREMAP_FIXED | (m->private ? MREMAP_DONTUNMAP : 0);
-	void *at = mm_mremap(m->spare + offset, m->private ? length : 0, length, flags, m->base + offset);
-
-	return at == MAP_FAILED ? -errno : map_rights(m, offset, length);
+	return map_again(m, m->spare + offset, length, widest(m), m->base + offset);
 }
 
 /* The spare comes first: what a program has where it wants the map stays when there is no map. */

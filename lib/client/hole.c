@@ -31,6 +31,7 @@
 #define NOSPC_MS	1000U		/* until what got no blocks is a hole again */
 
 const char hole_at_end[] = "asked for when it is touched: the file may have grown";
+const char hole_beyond[] = "touched beyond the end of the file";
 const char hole_no_space[] = "no space for the blocks of a hole";
 
 /* Where something was touched, and what is asked for. */
@@ -55,9 +56,7 @@ static int put_part(struct inodax_map *m, const struct piece *part, bool zeros)
 	int rc = pieces_set(&m->pieces, part);
 
 	if (!rc)
-		rc = uffd_put(m->base + part->offset, part->length, zeros);
-	if (!rc && m->prot != (PROT_READ | PROT_WRITE) && mm_mprotect(m->base + part->offset, part->length, m->prot))
-		rc = -errno;
+		rc = uffd_put(m->base + part->offset, part->length, m->prot, zeros);
 	if (rc)
 		(void)map_cover(m, part->offset, part->length, client_reason(rc));
 	return rc;
@@ -87,28 +86,43 @@ int hole_ask(struct inodax_map *m, uint64_t offset, uint64_t length)
 {
 	struct piece part = { .offset = offset, .length = length, .kind = INODAX_ASKED };
 
-	if (!m->told || (offset | length) & (m->grant->unit - 1))
-		return map_uncover(m, offset, length, "dropped by the program");
-	return put_part(m, &part, false);
+	if (m->told && !((offset | length) & (m->grant->unit - 1)) && !put_part(m, &part, false))
+		return 0;
+	return m->copies ? map_uncover(m, offset, length, "revoked") : map_cover(m, offset, length, "revoked");
 }
 
-/* Nothing is left: whoever touches it asks. `there`: it is a hole already. */
-static int empty(struct inodax_map *m, uint64_t offset, uint64_t length, bool there)
+/* Nothing is left in what is a hole already. */
+static int empty(struct inodax_map *m, uint64_t offset, uint64_t length)
 {
 	struct piece part = { .offset = offset, .length = length, .kind = INODAX_ASKED };
 	int rc;
 
-	if (!there)
-		rc = put_part(m, &part, false);
-	else if (mm_madvise(m->base + offset, length, MADV_DONTNEED))
+	if (mm_madvise(m->base + offset, length, MADV_DONTNEED))
 		rc = -errno;
 	else
 		rc = pieces_set(&m->pieces, &part);
 	return rc ? map_cover(m, offset, length, "revoked") : 0;
 }
 
-int hole_revoke(struct inodax_map *m, uint64_t offset, uint64_t length, bool zeros)
+/* Does it go, now that there are blocks or the file has grown? */
+static bool is_no_block(const struct piece *at)
 {
+	return at->kind == INODAX_ZERO || at->reason == hole_beyond;
+}
+
+/* Is it the kernel's own mapping, or the process's own memory? Then it stays; copies only where the file goes on. */
+static bool stays(const struct piece *at, uint32_t flags)
+{
+	if (at->kind == INODAX_CACHED || (at->kind == INODAX_BEYOND && at->reason != hole_beyond))
+		return true;
+	if (at->kind == INODAX_COPY)
+		return !(flags & DIRECT_REVOKE_COWS);
+	return flags & DIRECT_REVOKE_ZEROS && !is_no_block(at);
+}
+
+int hole_revoke(struct inodax_map *m, uint64_t offset, uint64_t length, uint32_t flags)
+{
+	bool keeps = m->copies && !(flags & DIRECT_REVOKE_COWS);
 	uint64_t end = offset + length, next;
 	int rc = 0;
 
@@ -117,15 +131,13 @@ int hole_revoke(struct inodax_map *m, uint64_t offset, uint64_t length, bool zer
 
 		next = at->offset + at->length < end ? at->offset + at->length : end;
 		if (hole_at(m, at))
-			rc = empty(m, offset, next - offset, true);
-		else if (at->kind == INODAX_CACHED || at->kind == INODAX_BEYOND || at->kind == INODAX_COPY)
+			rc = empty(m, offset, next - offset);
+		else if (stays(at, flags))
 			continue;
-		else if (zeros && at->kind != INODAX_ZERO)
-			continue;
-		else if (m->told && !m->copies)
-			rc = empty(m, offset, next - offset, false);
-		else
+		else if (keeps && at->reason != hole_beyond)
 			rc = map_cover(m, offset, next - offset, "revoked");
+		else
+			rc = hole_ask(m, offset, next - offset);
 	}
 	return rc;
 }
@@ -207,6 +219,7 @@ static struct inodax_map *map_of(uint64_t address)
 static bool find(const struct touch *t, struct fill *f)
 {
 	const struct piece *at;
+	bool store;
 
 	f->m = map_of(t->address);
 	if (!f->m)
@@ -214,8 +227,10 @@ static bool find(const struct touch *t, struct fill *f)
 	at = pieces_at(&f->m->pieces, t->address - (uintptr_t)f->m->base);
 	if (!hole_at(f->m, at))
 		return false;
-	f->store = t->store && !f->m->private;
-	f->copy = t->store && f->m->private;
+	/* Who lost the right meanwhile is shown what is there, and then SIGSEGV. */
+	store = t->store && f->m->prot & PROT_WRITE;
+	f->store = store && !f->m->private;
+	f->copy = store && f->m->private;
 	f->pos = (f->m->start + (t->address - (uintptr_t)f->m->base)) & ~(f->m->grant->unit - 1);
 	how_much(f, at);
 	return true;
@@ -235,7 +250,8 @@ static bool is_zero(const struct fill *f)
 /* Zeros that a store was asked for are none any more where the answer does not have it, since there may be blocks. */
 static int drop_zeros(const struct fill *f, uint64_t from)
 {
-	return f->store && from < f->end ? hole_revoke(f->m, from - f->m->start, f->end - from, true) : 0;
+	return f->store && from < f->end ? hole_revoke(f->m, from - f->m->start, f->end - from,
+							DIRECT_REVOKE_ZEROS) : 0;
 }
 
 /* The lock is given up while the daemon is asked; the map stays. -EAGAIN: the answer is void. */
@@ -274,34 +290,20 @@ static int put_answer(struct inodax_map *m, const struct direct_fault *answer)
 	return rc;
 }
 
-/* No blocks for the unit: whoever stores to it has SIGBUS, for a while. */
-static int no_space(const struct fill *f)
+/* Whoever touches the unit has SIGBUS. */
+static int put_nothing(const struct fill *f, uint32_t kind, const char *reason)
 {
 	struct inodax_map *m = f->m;
 	uint64_t unit = m->grant->unit;
-	struct piece lost = {
-		.offset = f->pos - m->start, .length = unit, .kind = INODAX_LOST, .reason = hole_no_space,
-	};
-	char *at = m->base + lost.offset;
-	int rc = pieces_set(&m->pieces, &lost);
+	struct piece what = { .offset = f->pos - m->start, .length = unit, .kind = kind, .reason = reason };
+	char *at = m->base + what.offset;
+	int rc = pieces_set(&m->pieces, &what);
 
-	if (!rc && (mm_mremap(client.nothing, 0, unit, MREMAP_MAYMOVE | MREMAP_FIXED, at) == MAP_FAILED ||
-		    mm_madvise(at, unit, MADV_DONTFORK)))
+	if (!rc)
+		rc = map_again(m, client.nothing, unit, PROT_READ | PROT_WRITE, at);
+	if (!rc && mm_madvise(at, unit, MADV_DONTFORK))
 		rc = -errno;
-	if (rc)
-		return map_cover(m, lost.offset, unit, hole_no_space);
-	m->due = client_now() + NOSPC_MS;
-	return 0;
-}
-
-/* The kernel's own mapping knows best where the file ends, now and when it grows in a moment: SIGBUS, or the page. */
-static int at_end(const struct fill *f)
-{
-	struct inodax_map *m = f->m;
-	struct piece beyond = { .offset = f->pos - m->start, .length = m->grant->unit, .kind = INODAX_BEYOND };
-	int rc = map_cover(m, beyond.offset, beyond.length, NULL);
-
-	return rc ? rc : pieces_set(&m->pieces, &beyond);
+	return rc ? map_cover(m, what.offset, unit, reason) : 0;
 }
 
 /* Nothing came for the unit. */
@@ -311,11 +313,12 @@ static int stopped(const struct fill *f, const struct direct_fault *answer)
 		return -EPROTO;
 	if (answer->stop == DIRECT_AGAIN)
 		return -EAGAIN;
-	if (answer->stop == DIRECT_NOSPC && f->store)
-		return no_space(f);
-	f->m->due = client_now() + NOSPC_MS;
+	/* The daemon says when the file has grown; when there is space it does not. */
 	if (answer->stop == DIRECT_EOF)
-		return at_end(f);
+		return put_nothing(f, INODAX_BEYOND, hole_beyond);
+	f->m->due = client_now() + NOSPC_MS;
+	if (answer->stop == DIRECT_NOSPC && f->store)
+		return put_nothing(f, INODAX_LOST, hole_no_space);
 	return map_stopped(f->m, answer, f->end);
 }
 

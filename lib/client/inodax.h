@@ -70,8 +70,8 @@ struct inodax_map;
  * space raises SIGBUS.
  *
  * With INODAX_MAP_PRIVATE a page is the file's until it is stored to, and a copy from then on, which nobody else sees
- * and fork(2) inherits; `fd` need not be open for writing. Where blocks are taken back (truncate, punch, the page cache)
- * a map with INODAX_MAP_WRITE keeps all of what was there as copies, and sees no more of the file there.
+ * and fork(2) inherits; `fd` need not be open for writing. Where blocks are taken back inside the file (punch, the page
+ * cache) a map with INODAX_MAP_WRITE keeps all of what was there as copies, and sees no more of the file there.
  *
  * Without a userfaultfd that sees stores of the kernel too (Linux 5.14; CAP_SYS_PTRACE,
  * vm.unprivileged_userfaultfd=1 or the right to open /dev/userfaultfd) holes get their blocks here, and a map of more

@@ -152,13 +152,12 @@ static int keep_copies(struct inodax_map *m)
 	return rc;
 }
 
-/* What is no memory is nobody's to use, whatever the rights. */
 static int protect_pieces(struct inodax_map *m, int prot)
 {
 	for (size_t i = 0; i < m->pieces.count; i++) {
 		const struct piece *at = &m->pieces.piece[i];
 
-		if (at->kind != INODAX_LOST && mm_mprotect(m->base + at->offset, at->length, prot))
+		if (mm_mprotect(m->base + at->offset, at->length, prot))
 			return -errno;
 	}
 	return 0;

@@ -35,6 +35,8 @@ static void set_cached(struct inodax_map *m, uint64_t offset, uint64_t length, u
 /* May the daemon have something else for it now? What is cached of a private map may have been stored to. */
 static bool is_open(const struct inodax_map *m, const struct piece *at)
 {
+	if (at->reason == hole_beyond)
+		return false;
 	if (m->copies && !m->untouched)
 		return at->kind == INODAX_ASKED || at->reason == hole_at_end;
 	return at->kind == INODAX_CACHED || at->kind == INODAX_BEYOND || at->kind == INODAX_ASKED ||
@@ -136,25 +138,29 @@ static int how_shared(const struct inodax_map *m)
 	return m->grant->sync ? MAP_SHARED_VALIDATE | MAP_SYNC : MAP_SHARED;
 }
 
-static void *map_extent(const struct inodax_map *m, const struct direct_extent *e, void *at)
+static int map_extent(const struct inodax_map *m, const struct direct_extent *e, char *at)
 {
-	switch (e->type) {
-	case DIRECT_POOL:
-		return mm_mmap(at, e->length, m->prot, MAP_FIXED | how_shared(m), m->grant->pool.fd, (off_t)e->addr);
-	case DIRECT_ZERO:
-		return mm_mmap(at, e->length, m->private ? m->prot : m->prot & ~PROT_WRITE,
-			    MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	default:
-		return mm_mremap(client.nothing, 0, e->length, MREMAP_MAYMOVE | MREMAP_FIXED, at);
+	int flags = MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, prot = m->prot, fd = -1;
+	off_t offset = 0;
+
+	if (e->type == DIRECT_POISON)
+		return map_again(m, client.nothing, e->length, PROT_READ | PROT_WRITE, at);
+	if (e->type == DIRECT_POOL) {
+		flags = MAP_FIXED | how_shared(m);
+		fd = m->grant->pool.fd;
+		offset = (off_t)e->addr;
+	} else if (!m->private) {
+		prot &= ~PROT_WRITE;
 	}
+	return mm_mmap(at, e->length, prot, flags, fd, offset) == MAP_FAILED ? -errno : 0;
 }
 
 /* No other process ever has it, but what was stored to a private map: see fork.c. */
-static int map_alone(const struct inodax_map *m, const struct direct_extent *e, void *at)
+static int map_alone(const struct inodax_map *m, const struct direct_extent *e, char *at)
 {
-	if (map_extent(m, e, at) == MAP_FAILED || (!m->copies && mm_madvise(at, e->length, MADV_DONTFORK)))
-		return -errno;
-	return 0;
+	int rc = map_extent(m, e, at);
+
+	return !rc && !m->copies && mm_madvise(at, e->length, MADV_DONTFORK) ? -errno : rc;
 }
 
 int map_put(struct inodax_map *m, const struct direct_extent *e)

@@ -31,8 +31,8 @@ struct revoker {
 
 /* ---- Answering -------------------------------------------------------------------------------------------- */
 
-/* Take out what [offset, offset + length) of the file has in common with the map; `zeros`: of zeros alone. */
-static int revoke_range(struct inodax_map *m, uint64_t offset, uint64_t length, bool zeros)
+/* Take out what [offset, offset + length) of the file has in common with the map. `flags`: DIRECT_REVOKE_... */
+static int revoke_range(struct inodax_map *m, uint64_t offset, uint64_t length, uint32_t flags)
 {
 	uint64_t unit = m->grant->unit, end = offset + length, limit = m->start + m->length;
 
@@ -46,7 +46,7 @@ static int revoke_range(struct inodax_map *m, uint64_t offset, uint64_t length, 
 	m->revoked = true;
 	m->due = client_now();
 	m->pause = 0;
-	return hole_revoke(m, offset - m->start, end - offset, zeros);
+	return hole_revoke(m, offset - m->start, end - offset, flags);
 }
 
 static int revoke_all(struct grant *g)
@@ -57,7 +57,7 @@ static int revoke_all(struct grant *g)
 	list_for_each(at, &g->maps) {
 		struct inodax_map *m = list_entry(at, struct inodax_map, node);
 
-		if (revoke_range(m, m->start, m->length, false))
+		if (revoke_range(m, m->start, m->length, 0))
 			rc = -ENOMEM;
 	}
 	return rc;
@@ -72,7 +72,7 @@ static int revoke_record(struct grant *g, const struct direct_revoke *r)
 		struct inodax_map *m = list_entry(at, struct inodax_map, node);
 
 		if (m->area->placed && m->area->number == r->area &&
-		    revoke_range(m, r->offset, r->length, r->flags & DIRECT_REVOKE_ZEROS))
+		    revoke_range(m, r->offset, r->length, r->flags))
 			rc = -ENOMEM;
 	}
 	return rc;

@@ -291,7 +291,7 @@ static int make_hole(int fd, void *at, uint64_t length, bool zeros)
 	return 0;
 }
 
-static int put_part(int fd, char *at, uint64_t length, bool zeros)
+static int put_part(int fd, char *at, uint64_t length, int prot, bool zeros)
 {
 	void *aside = make_aside(length);
 	int rc;
@@ -299,6 +299,8 @@ static int put_part(int fd, char *at, uint64_t length, bool zeros)
 	if (aside == MAP_FAILED)
 		return -ENOMEM;
 	rc = make_hole(fd, aside, length, zeros);
+	if (!rc && prot != (PROT_READ | PROT_WRITE) && mm_mprotect(aside, length, prot))
+		rc = -errno;
 	if (!rc && mm_mremap(aside, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, at) == MAP_FAILED)
 		rc = -errno;
 	if (rc)
@@ -307,13 +309,13 @@ static int put_part(int fd, char *at, uint64_t length, bool zeros)
 }
 
 /* In parts, which become one mapping: not all of a hole needs room in the address space twice. */
-int uffd_put(char *at, uint64_t length, bool zeros)
+int uffd_put(char *at, uint64_t length, int prot, bool zeros)
 {
 	int fd = desc_fd(&uffd.fd), rc = fd < 0 ? fd : 0;
 
 	for (uint64_t part; length && !rc; at += part, length -= part) {
 		part = length < ASIDE_MAX ? length : ASIDE_MAX;
-		rc = put_part(fd, at, part, zeros);
+		rc = put_part(fd, at, part, prot, zeros);
 	}
 	return rc;
 }

@@ -1,6 +1,6 @@
 /*
  * private FILE [direct]: what a program may do with private maps of a file. Knows nothing of inodax: it has to see the
- * same with lib/preload as without; `direct` but for what doc/mirror.md says is different then.
+ * same with lib/preload as without; `direct` but for what inodax-run(1) says is different then.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -360,7 +360,7 @@ static void holes_are_filled(void)
 	unmap(only);
 }
 
-/* A map that may be stored to keeps what is punched: see doc/mirror.md. */
+/* A map that may be stored to keeps what is punched: see inodax-run(1). */
 static void punched_pages_go(void)
 {
 	char *at = map(RW), *only = map(PROT_READ);
@@ -394,14 +394,15 @@ static void cut_pages_go(void)
 	must(!ftruncate(fd, 40 * PAGE), "ftruncate");
 	has(only, 39, 40);
 	raises(SIGBUS, only + 41 * PAGE, false);
-	if (!direct)
-		raises(SIGBUS, at + 40 * PAGE, false);
-	else
-		has(at, 40, 99);
+	raises(SIGBUS, at + 40 * PAGE, false);
+	store(at, 39, 97);
 	must(!ftruncate(fd, PAGES * PAGE), "ftruncate");
 	has(only, 41, 0);
+	has(at, 40, 0);
 	put(41, 46);
 	has(only, 41, 46);
+	has(at, 41, 46);
+	has(at, 39, 97);
 	unmap(at);
 	unmap(only);
 }
