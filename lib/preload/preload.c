@@ -57,9 +57,12 @@ static const char *why_plain(int prot, int flags)
 	return NULL;
 }
 
-static void populate(void *address, size_t length, int prot)
+/* As the kernel does: a shared map is loaded from, and no hole gets blocks; a private one gets its copies. */
+static void populate(void *address, const struct wish *w)
 {
-	(void)mm_madvise(address, length, prot & PROT_WRITE ? MADV_POPULATE_WRITE : MADV_POPULATE_READ);
+	bool copies = w->flags & INODAX_MAP_PRIVATE && w->prot & PROT_WRITE;
+
+	(void)mm_madvise(address, w->length, copies ? MADV_POPULATE_WRITE : MADV_POPULATE_READ);
 }
 
 /* ---- mmap(2) ----------------------------------------------------------------------------------------------- */
@@ -88,7 +91,7 @@ static void *map_direct(const struct wish *w, int flags)
 		return MAP_FAILED;
 	/* To lock it has no effect, as with any DAX mapping. */
 	if (flags & (MAP_POPULATE | MAP_LOCKED) && !(flags & MAP_NONBLOCK))
-		populate(at(r.start), w->length, w->prot);
+		populate(at(r.start), w);
 	return at(r.start);
 }
 
