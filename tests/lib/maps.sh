@@ -2,6 +2,7 @@
 # For tests of direct mappings, in place of common.sh, which comes with it.
 #
 #	nothing_held TEXT; free_blocks; accounts TEXT, against $before
+#	some_direct EXPLAINED; all_direct EXPLAINED	what inodax-run --explain=EXPLAINED said
 #	map_unit; units_of OFFSET LENGTH; need_small_units
 #	need_huge_pages; mount_tmpfs always|never MIB; unmount_tmpfs
 #
@@ -54,6 +55,18 @@ all_free() {
 accounts() {
 	nothing_held "$1"
 	until_true 60 all_free || fail "$1: $(free_blocks) blocks are free, $before were before"
+}
+
+# some_direct EXPLAINED: maps were explained, and none that is not direct: memory of the file, holes, beyond its end.
+some_direct() {
+	grep -q -E -- ': (direct|zero) [0-9]' "$1" || fail "no map that is direct among the $(wc -l < "$1") explained"
+	! grep -E 'not direct|cached [0-9]' "$1" > "$dir/other" || fail "not direct: $(head -5 "$dir/other")"
+}
+
+# all_direct EXPLAINED: maps were explained, and every one is memory of the file throughout.
+all_direct() {
+	[ -s "$1" ] || fail "no map was explained"
+	! grep -v ': direct [0-9]*$' "$1" > "$dir/other" || fail "not direct: $(head -5 "$dir/other")"
 }
 
 # map_unit: of the pool, in bytes.

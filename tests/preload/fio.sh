@@ -8,12 +8,6 @@ need_preload
 need fio
 size=$(scale 32 128 1024)
 
-# all_direct FILE: every map that was explained is direct, and there are some.
-all_direct() {
-	[ -s "$1" ] || fail "no map was explained"
-	! grep -v ': direct [0-9]*$' "$1" > "$dir/other" || fail "not direct: $(head -5 "$dir/other")"
-}
-
 # fio_ok WHAT OPTION...: it runs, verifies, and all it maps is direct.
 fio_ok() {
 	local what=$1
