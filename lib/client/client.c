@@ -174,6 +174,13 @@ int desc_fd(const struct desc *d)
 	return d->fd;
 }
 
+bool desc_locked(int fd)
+{
+	struct flock any = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+
+	return !fcntl(fd, F_OFD_GETLK, &any) && any.l_type != F_UNLCK;
+}
+
 void desc_close(struct desc *d)
 {
 	if (desc_fd(d) >= 0)

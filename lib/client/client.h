@@ -167,6 +167,12 @@ int desc_of(struct desc *d, int fd);
 /* desc_fd - the descriptor; -EBADF: somebody closed it. Does not wait for the daemon. */
 int desc_fd(const struct desc *d);
 
+/*
+ * desc_locked - somebody, perhaps this process, has locks of fcntl(2) on the file. To close any descriptor of a file
+ * gives up those that the process has, by whatever descriptor they were taken. Does not wait for the daemon.
+ */
+bool desc_locked(int fd);
+
 /* desc_close - close it if it is still that. */
 void desc_close(struct desc *d);
 
@@ -291,8 +297,12 @@ int map_split(struct inodax_map *m, size_t offset, struct inodax_map **out);
  */
 int map_protect(struct inodax_map *m, int prot);
 
-/* map_dup - a descriptor of the file, the caller's to close. -EBADF: the program has closed the library's. */
-int map_dup(struct inodax_map *m);
+/*
+ * map_borrow - the library's descriptor of the file, which stays open until map_return(). -EBADF: the program has
+ * closed it. One of the caller's own could not be closed: see desc_locked().
+ */
+int map_borrow(struct inodax_map *m, struct grant **g);
+void map_return(struct grant *g);
 
 /* map_same_file - are both of one file, for the same? Neither is claimed by the caller. */
 bool map_same_file(const struct inodax_map *a, const struct inodax_map *b);

@@ -1,5 +1,7 @@
 /*
- * Grants: one for all maps of a file that are alike, from the first to the last of them.
+ * Grants: one for all maps of a file that are alike, from the first to the last of them. Without users it stays as long
+ * as there are locks on the file that closing the handle could give up, for the next map. What another thread locks at
+ * this very moment is not seen.
  */
 #include "client/client.h"
 
@@ -26,10 +28,35 @@ static struct grant *find(const struct stat *st, bool write, int mode)
 	return found && desc_fd(&found->handle) >= 0 ? found : NULL;
 }
 
-/* Stale from the start: nobody finds it. Caller holds client.making. */
-static void enlist(struct grant *g, bool stale)
+static bool is_locked(const struct grant *g)
 {
-	g->users = 1;
+	int fd = desc_fd(&g->handle);
+
+	return fd >= 0 && desc_locked(fd);
+}
+
+/* Caller holds client.making. */
+static void close_unused(void)
+{
+	struct list *at, *next;
+
+	list_for_each_safe(at, next, &client.grants) {
+		struct grant *g = list_entry(at, struct grant, node);
+
+		if (g->users || is_locked(g))
+			continue;
+		client_lock();
+		list_del(&g->node);
+		client_unlock();
+		grant_disconnect(g);
+		grant_close(g);
+	}
+}
+
+/* Stale from the start: nobody finds it. Caller holds client.making. */
+static void enlist(struct grant *g, unsigned int users, bool stale)
+{
+	g->users = users;
 	client_lock();
 	g->stale = stale;
 	list_add_tail(&g->node, &client.grants);
@@ -45,10 +72,11 @@ static int make(int fd, const struct stat *st, bool write, int mode, struct gran
 		return rc;
 	rc = grant_connect(g);
 	if (rc == -ENOTTY || rc == -ENOSYS) {
-		grant_close(g);
+		enlist(g, 0, true);
+		close_unused();
 		return -EOPNOTSUPP;
 	}
-	enlist(g, false);
+	enlist(g, 1, false);
 	*out = g;
 	return 0;
 }
@@ -65,11 +93,11 @@ int grant_single(int fd, bool write, struct grant **out)
 	if (rc)
 		return rc;
 	rc = grant_connect(g);
+	enlist(g, !rc, true);
 	if (rc) {
-		grant_close(g);
+		close_unused();
 		return rc;
 	}
-	enlist(g, true);
 	*out = g;
 	return 0;
 }
@@ -97,13 +125,8 @@ int grant_get(int fd, bool write, struct grant **out)
 void grant_put(struct grant *g)
 {
 	pthread_mutex_lock(&client.making);
-	if (!--g->users) {
-		client_lock();
-		list_del(&g->node);
-		client_unlock();
-		grant_disconnect(g);
-		grant_close(g);
-	}
+	g->users--;
+	close_unused();
 	pthread_mutex_unlock(&client.making);
 }
 

@@ -23,10 +23,13 @@
 
 /* ---- The handle ------------------------------------------------------------------------------------------- */
 
-/* Programs count on the lowest numbers being free, shells on those below ten being theirs. */
+/*
+ * Programs count on the lowest numbers being free, shells on those below ten being theirs. Their locks count for more:
+ * see desc_locked().
+ */
 static int out_of_the_way(int fd)
 {
-	int high = fcntl(fd, F_DUPFD_CLOEXEC, FIRST_FD);
+	int high = desc_locked(fd) ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, FIRST_FD);
 
 	if (high < 0)
 		return fd;

@@ -204,19 +204,24 @@ void map_inherit(struct inodax_map *m, bool inherit)
 	client_unlock();
 }
 
-int map_dup(struct inodax_map *m)
+int map_borrow(struct inodax_map *m, struct grant **g)
 {
-	struct grant *g;
 	int fd;
 
 	pthread_rwlock_rdlock(&client.working);
-	g = map_grant(m);
-	fd = desc_fd(&g->handle);
-	if (fd >= 0)
-		fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	*g = map_grant(m);
+	fd = desc_fd(&(*g)->handle);
+	if (fd < 0)
+		grant_put(*g);
+	pthread_rwlock_unlock(&client.working);
+	return fd;
+}
+
+void map_return(struct grant *g)
+{
+	pthread_rwlock_rdlock(&client.working);
 	grant_put(g);
 	pthread_rwlock_unlock(&client.working);
-	return fd < 0 ? -EBADF : fd;
 }
 
 bool map_same_file(const struct inodax_map *a, const struct inodax_map *b)

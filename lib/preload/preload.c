@@ -198,13 +198,14 @@ static int inherit(const struct range *r, uintptr_t from, uintptr_t to, bool yes
 static int punch(const struct range *r, uintptr_t from, uintptr_t to)
 {
 	off_t offset = (off_t)(r->map->start + r->map->asked + (from - r->start));
-	int fd = r->prot & PROT_WRITE && !r->map->private ? map_dup(r->map) : -EACCES, rc = 0;
+	struct grant *g = NULL;
+	int fd = r->prot & PROT_WRITE && !r->map->private ? map_borrow(r->map, &g) : -EACCES, rc = 0;
 
 	if (fd < 0)
 		return fd;
 	if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, (off_t)(to - from)))
 		rc = -errno;
-	close(fd);
+	map_return(g);
 	return rc;
 }
 

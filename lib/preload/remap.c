@@ -60,8 +60,9 @@ static uintptr_t end_of_vma(const struct range *r, uintptr_t needed)
 static int map_other(const struct range *r, const struct remap *m, uint64_t skip, int prot, const struct place *place,
 		     uintptr_t *to)
 {
+	struct grant *g = NULL;
 	struct wish w = {
-		.fd = map_dup(r->map), .length = m->length - skip, .prot = prot, .place = *place,
+		.fd = map_borrow(r->map, &g), .length = m->length - skip, .prot = prot, .place = *place,
 		.flags = (r->map->write ? INODAX_MAP_WRITE : 0) | (r->map->private ? INODAX_MAP_PRIVATE : 0),
 		.offset = (off_t)(offset_of(r) + (m->from - r->start) + skip),
 	};
@@ -71,7 +72,7 @@ static int map_other(const struct range *r, const struct remap *m, uint64_t skip
 	if (w.fd < 0)
 		return w.fd;
 	rc = map_wish(&w, &made);
-	close(w.fd);
+	map_return(g);
 	if (!rc)
 		*to = made.start;
 	return rc;
