@@ -8,7 +8,7 @@
 # What tests use:
 #	$dir $pool $mnt $log		scratch directory, pool, mount point, what the daemon said
 #	$inodax $mkfs $fsck $ctl $run	the programs; helper NAME gives one of tests/
-#	need PROGRAM..., need_root, need_fuse, need_inodax, need_private_mounts, need_preload, scale QUICK NORMAL FULL
+#	need PROGRAM..., need_root, need_fuse, need_inodax, need_private_mounts, need_preload, need_helper, scale QUICK NORMAL FULL
 #	step TEXT; skip REASON; fail TEXT; same TEXT FOUND WANTED; expect_error REGEX COMMAND...
 #	make_pool MIB [MKFS_OPTION...]; mount_pool [OPTIONS]; unmount_pool; kill_daemon; check_pool; finish
 #	counted FIELD...	of all folios of the mount: refcount, mapcount, limbo ...; needs python3
@@ -137,6 +137,11 @@ need_private_mounts() {
 helper() {
 	[ -x "$top_builddir/tests/$1" ] || fail "tests/$1 is not built"
 	printf '%s\n' "$top_builddir/tests/$1"
+}
+
+# need_helper NAME PACKAGE: such a program, which configure leaves out where the library in PACKAGE is not installed.
+need_helper() {
+	[ -x "$top_builddir/tests/$1" ] || skip "tests/$1 was not built: $2 was not installed at configure"
 }
 
 # elf PROGRAM: the program itself where libtool left a script in its place.
