@@ -24,7 +24,7 @@ int area_new(const struct grant *g, uint64_t start, uint64_t length, struct area
 		return -ENOMEM;
 	a->start = start;
 	a->length = length;
-	a->guard = mm_mmap(NULL, PAGE, PROT_NONE, MAP_PRIVATE, fd, 0);
+	a->guard = mm_mmap(mm_room(PAGE), PAGE, PROT_NONE, MAP_PRIVATE, fd, 0);
 	if (a->guard == MAP_FAILED) {
 		int rc = errno == ENODEV ? -EOPNOTSUPP : -errno;
 

@@ -61,7 +61,7 @@ static int map_nothing(void)
 
 	if (fd < 0)
 		return -errno;
-	at = mm_mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	at = mm_mmap(mm_room(PAGE), PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	close(fd);
 	if (at == MAP_FAILED)
 		return -ENOMEM;
@@ -94,22 +94,40 @@ int client_enter(void)
 	return rc;
 }
 
-int client_thread(void *(*fn)(void *), void *arg)
+/* Where no program maps: mm_room(). A page below is a guard. Threads of the library do not end, nor do their stacks. */
+static int start_on(char *stack, size_t size, void *(*fn)(void *), void *arg)
 {
 	pthread_attr_t attr;
-	sigset_t all, before;
 	pthread_t thread;
 	int rc;
 
-	if (fault(FAULT_ALLOC) || pthread_attr_init(&attr))
+	if (mm_mprotect(stack + PAGE, size - PAGE, PROT_READ | PROT_WRITE) || pthread_attr_init(&attr))
 		return -ENOMEM;
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	pthread_attr_setstacksize(&attr, (size_t)PTHREAD_STACK_MIN + STACK_BYTES);
+	rc = pthread_attr_setstack(&attr, stack + PAGE, size - PAGE);
+	if (!rc)
+		rc = pthread_create(&thread, &attr, fn, arg);
+	pthread_attr_destroy(&attr);
+	return -rc;
+}
+
+int client_thread(void *(*fn)(void *), void *arg)
+{
+	size_t size = ((size_t)PTHREAD_STACK_MIN + STACK_BYTES + 2 * PAGE - 1) & ~((size_t)PAGE - 1);
+	void *stack = MAP_FAILED;
+	sigset_t all, before;
+	int rc;
+
+	if (!fault(FAULT_ALLOC))
+		stack = mm_mmap(mm_room(size), size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+	if (stack == MAP_FAILED)
+		return -ENOMEM;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	rc = -pthread_create(&thread, &attr, fn, arg);
+	rc = start_on(stack, size, fn, arg);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	pthread_attr_destroy(&attr);
+	if (rc)
+		mm_munmap(stack, size);
 	return rc;
 }
 

@@ -87,7 +87,7 @@ static int map_handle(struct inodax_map *m, const struct grant *g, char *at, cha
 
 	if (fd < 0)
 		return fd;
-	at = mm_mmap(at, m->length, widest(m), sharing(m) | fixed, fd, (off_t)m->start);
+	at = mm_mmap(at ? at : mm_room(m->length), m->length, widest(m), sharing(m) | fixed, fd, (off_t)m->start);
 	if (at == MAP_FAILED)
 		return errno == ENODEV ? -EOPNOTSUPP : -errno;
 	*out = at;

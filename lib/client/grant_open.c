@@ -110,7 +110,7 @@ static int refuse(struct grant *g, int rc, bool again, const char *what)
 
 static int check_magic(int fd, uint64_t unit)
 {
-	void *at = mm_mmap(NULL, unit, PROT_READ, MAP_SHARED, fd, 0);
+	void *at = mm_mmap(mm_room(unit), unit, PROT_READ, MAP_SHARED, fd, 0);
 	int rc;
 
 	if (at == MAP_FAILED)
@@ -167,7 +167,7 @@ static int map_page(const char *path, struct direct_page **out)
 	else if (!S_ISREG(st.st_mode) || st.st_size < (off_t)DIRECT_PAGE_BYTES)
 		rc = -EPROTO;
 	else
-		page = mm_mmap(NULL, DIRECT_PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+		page = mm_mmap(mm_room(DIRECT_PAGE_BYTES), DIRECT_PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (!rc && page == MAP_FAILED)
 		rc = -errno;
 	close(fd);

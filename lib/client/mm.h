@@ -11,6 +11,12 @@
 #include <sys/types.h>
 #include <unistd.h>
 
+/*
+ * mm_room - where the library maps what is its own: a hint, far from where the kernel puts maps of programs. There it
+ * would get the very room that a program has just given back, to map something at the same address.
+ */
+void *mm_room(size_t length);
+
 /* Each as the call of its name: MAP_FAILED or -1, and errno. */
 
 static inline void *mm_mmap(void *at, size_t length, int prot, int flags, int fd, off_t offset)

@@ -23,7 +23,7 @@ int pieces_init(struct pieces *p, const struct piece *whole)
 	void *at = MAP_FAILED;
 
 	if (!fault(FAULT_ALLOC))
-		at = mm_mmap(NULL, FIRST_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		at = mm_mmap(mm_room(FIRST_BYTES), FIRST_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (at == MAP_FAILED)
 		return -ENOMEM;
 	p->piece = at;
@@ -49,9 +49,11 @@ static int make_room(struct pieces *p, size_t count)
 	if (count <= p->room)
 		return 0;
 	if (!fault(FAULT_ALLOC))
-		at = mm_mremap(p->piece, bytes, 2 * bytes, MREMAP_MAYMOVE, NULL);
+		at = mm_mmap(mm_room(2 * bytes), 2 * bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (at == MAP_FAILED)
 		return -ENOMEM;
+	memcpy(at, p->piece, bytes);
+	mm_munmap(p->piece, bytes);
 	p->piece = at;
 	p->room *= 2;
 	return 0;

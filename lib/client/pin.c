@@ -46,12 +46,12 @@ static int own_grant(struct inodax_map *m, struct grant **out)
 static int keep(struct inodax_pin *p, uint64_t addr)
 {
 	const struct grant *g = p->grant;
-	void *at = mm_mmap(NULL, PAGE, PROT_NONE, MAP_PRIVATE, g->handle.fd, 0);
+	void *at = mm_mmap(mm_room(PAGE), PAGE, PROT_NONE, MAP_PRIVATE, g->handle.fd, 0);
 
 	if (at == MAP_FAILED)
 		return -errno;
 	p->handle = at;
-	at = mm_mmap(NULL, g->unit, PROT_NONE, MAP_SHARED, g->pool.fd, (off_t)addr);
+	at = mm_mmap(mm_room(g->unit), g->unit, PROT_NONE, MAP_SHARED, g->pool.fd, (off_t)addr);
 	if (at == MAP_FAILED)
 		return -errno;
 	p->pool = at;

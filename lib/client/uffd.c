@@ -252,7 +252,7 @@ void uffd_forget(void)
  */
 static void *make_aside(uint64_t length)
 {
-	void *at = mm_mmap(NULL, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	void *at = mm_mmap(mm_room(length), length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	if (at == MAP_FAILED)
 		return at;
