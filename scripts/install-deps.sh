@@ -12,7 +12,7 @@ build=(autoconf automake libtool pkg-config autoconf-archive make gcc libc6-dev 
 	liburing-dev check libblkid-dev uuid-dev libisal-dev libxxhash-dev libjson-c-dev)
 programs=(fio sqlite3 stress-ng e2fsprogs fuse2fs xfsprogs acl attr git rsync strace clang libcap2-bin util-linux fdisk
 	procps python3 spin liblmdb-dev lmdb-utils python3-numpy libpmemobj-dev
-	pmdk-tools)
+	pmdk-tools librocksdb-dev)
 updated=
 
 say() {
