@@ -254,9 +254,9 @@ int map_place(struct inodax_map *m, const struct place *place);
 int map_uncover(struct inodax_map *m, uint64_t offset, uint64_t length, const char *reason);
 
 /*
- * map_again - what is mapped at `from`, a spare or client.nothing with the rights `has`, is mapped at `at` as well, with
- * those of the map. Of a private mapping mremap() makes no second one, but what it moves leaves the mapping behind, with
- * MREMAP_DONTUNMAP (Linux 5.13): so nobody ever touches a spare. -errno.
+ * map_again - what is mapped at `from`, a spare or client.nothing with the rights `has`, is mapped at `at` as well,
+ * with those of the map. Of a private mapping mremap() makes no second one, but what it moves leaves the mapping
+ * behind, with MREMAP_DONTUNMAP (Linux 5.13): so nobody ever touches a spare. -errno.
  */
 int map_again(const struct inodax_map *m, char *from, uint64_t length, int has, char *at);
 
@@ -428,8 +428,8 @@ const char *uffd_refusal(void);
 uint64_t uffd_map_count(void);
 
 /*
- * uffd_put - a hole over [at, at + length), whole pages, with these rights; `zeros`: only a store is told. Whoever waits
- * there is woken. Caller holds client.lock. On failure nothing may be mapped there.
+ * uffd_put - a hole over [at, at + length), whole pages, with these rights; `zeros`: only a store is told. Whoever
+ * waits there is woken. Caller holds client.lock. On failure nothing may be mapped there.
  */
 int uffd_put(char *at, uint64_t length, int prot, bool zeros);
 
@@ -463,9 +463,9 @@ int hole_put(struct inodax_map *m, uint64_t offset, uint64_t length, uint32_t sh
 int hole_ask(struct inodax_map *m, uint64_t offset, uint64_t length);
 
 /*
- * hole_revoke - nothing of what is mapped in [offset, offset + length) stays. `flags`: DIRECT_REVOKE_..., with ZEROS only
- * what is no block goes, with COWS what was stored to a private map, too. What went is asked for when it is touched;
- * where nothing can say that it is, it is cached. -ENOMEM: not done, or not all.
+ * hole_revoke - nothing of what is mapped in [offset, offset + length) stays. `flags`: DIRECT_REVOKE_..., with ZEROS
+ * only what is no block goes, with COWS what was stored to a private map, too. What went is asked for when it is
+ * touched; where nothing can say that it is, it is cached. -ENOMEM: not done, or not all.
  */
 int hole_revoke(struct inodax_map *m, uint64_t offset, uint64_t length, uint32_t flags);
 

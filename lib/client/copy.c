@@ -180,7 +180,8 @@ static uint64_t run_end(struct look *l, const struct inodax_map *m, uint64_t off
 static void move_out(struct inodax_map *m, uint64_t offset, uint64_t length)
 {
 	struct piece copy = { .offset = offset, .length = length, .kind = INODAX_COPY, .reason = hole_stored };
-	char *aside = mm_mmap(mm_room(length), length, READ_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), *at = m->base + offset;
+	char *aside = mm_mmap(mm_room(length), length, READ_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *at = m->base + offset;
 
 	if (aside == MAP_FAILED || (!(m->prot & PROT_READ) && mm_mprotect(at, length, PROT_READ))) {
 		copy.reason = taken_back;

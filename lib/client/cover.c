@@ -94,15 +94,18 @@ static int map_handle(struct inodax_map *m, const struct grant *g, char *at, cha
 	return 0;
 }
 
-/* At `at` nobody ever sees it with other rights. */
-static int move_with(char *from, uint64_t length, int prot, char *at)
+/* Made elsewhere, so that at `at` nobody ever sees it with other rights. */
+static int again_with(char *from, uint64_t old, uint64_t length, int flags, int prot, char *at)
 {
+	char *aside = mm_mmap(mm_room(length), length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	int rc = 0;
 
-	if (mm_mprotect(from, length, prot) ||
-	    mm_mremap(from, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, at) == MAP_FAILED) {
+	if (aside == MAP_FAILED)
+		return -errno;
+	if (mm_mremap(from, old, length, flags, aside) == MAP_FAILED || mm_mprotect(aside, length, prot) ||
+	    mm_mremap(aside, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, at) == MAP_FAILED) {
 		rc = -errno;
-		mm_munmap(from, length);
+		mm_munmap(aside, length);
 	}
 	return rc;
 }
@@ -110,14 +113,12 @@ static int move_with(char *from, uint64_t length, int prot, char *at)
 int map_again(const struct inodax_map *m, char *from, uint64_t length, int has, char *at)
 {
 	bool moves = m->private && from != client.nothing;
-	int flags = MREMAP_MAYMOVE | (moves ? MREMAP_DONTUNMAP : 0);
+	int flags = MREMAP_MAYMOVE | MREMAP_FIXED | (moves ? MREMAP_DONTUNMAP : 0);
 	uint64_t old = moves ? length : 0;
-	char *aside;
 
-	if (m->prot == has)
-		return mm_mremap(from, old, length, flags | MREMAP_FIXED, at) == MAP_FAILED ? -errno : 0;
-	aside = mm_mremap(from, old, length, flags, NULL);
-	return aside == MAP_FAILED ? -errno : move_with(aside, length, m->prot, at);
+	if (m->prot != has)
+		return again_with(from, old, length, flags, m->prot, at);
+	return mm_mremap(from, old, length, flags, at) == MAP_FAILED ? -errno : 0;
 }
 
 static int put_spare(struct inodax_map *m, uint64_t offset, uint64_t length)

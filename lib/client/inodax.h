@@ -135,10 +135,10 @@ struct inodax_pin;
  * the map is for stores. *out is the caller's until inodax_unpin(). Waits for revocations elsewhere, for five seconds
  * at most.
  *
- * -EINVAL: not within the map. -EOPNOTSUPP: the map is private; others use the file through the page cache now, or the mount has
- * layout=kernel, where pins that last are refused as the kernel does. -ENODATA: a hole, in a map for loads. -ENXIO:
- * beyond the end of the file. -EAGAIN: not in five seconds. -EBADF: the library's descriptor of the file was closed.
- * -ENOSPC, -EFBIG, -EIO, -ENOMEM; others as of open(2).
+ * -EINVAL: not within the map. -EOPNOTSUPP: the map is private; others use the file through the page cache now, or the
+ * mount has layout=kernel, where pins that last are refused as the kernel does. -ENODATA: a hole, in a map for loads.
+ * -ENXIO: beyond the end of the file. -EAGAIN: not in five seconds. -EBADF: the library's descriptor of the file was
+ * closed. -ENOSPC, -EFBIG, -EIO, -ENOMEM; others as of open(2).
  */
 int inodax_pin(struct inodax_map *map, size_t offset, size_t length, struct inodax_pin **out);
 

@@ -227,9 +227,10 @@ int layout_sync(struct inode *ip, bool nowait);
 
 /*
  * layout_filled - blocks came where holes were, or the file ends behind [pos, pos + len) and did not: who mapped the
- * holes sees the blocks from now on, who knows of the end asks anew. No lock of the inode held. layout_filled_waits - would it have to wait for clients, if [pos, pos + len) were written now? Lock
- * exclusive; if it would not, layout_filled() is not due after the write: nobody has the holes, and who maps them when
- * the inode is unlocked finds blocks.
+ * holes sees the blocks from now on, who knows of the end asks anew. No lock of the inode held. layout_filled_waits -
+ * would it have to wait for clients, if [pos, pos + len) were written now? Lock exclusive; if it would not,
+ * layout_filled() is not due after the write: nobody has the holes, and who maps them when the inode is unlocked finds
+ * blocks.
  */
 void layout_filled(struct inode *ip, uint64_t pos, uint64_t len);
 bool layout_filled_waits(struct inode *ip, uint64_t pos, uint64_t len);

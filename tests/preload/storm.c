@@ -73,7 +73,8 @@ static void __attribute__((format(printf, 1, 2), noreturn)) die(const char *form
 	va_list args;
 	int n;
 
-	n = snprintf(text, sizeof(text), "seed %lu, thread %u, step %lu: ", seed, me ? me->number : 0, me ? me->step : 0);
+	n = snprintf(text, sizeof(text), "seed %lu, thread %u, step %lu: ", seed, me ? me->number : 0,
+		     me ? me->step : 0);
 	va_start(args, format);
 	n += vsnprintf(text + n, sizeof(text) - (size_t)n - 1, format, args);
 	va_end(args);
@@ -382,13 +383,14 @@ static void do_write(void)
 {
 	struct slice *s = any_slice();
 	size_t page = below(s->pages), first = below(WORDS), count = 1 + below(WORDS - first);
+	size_t length = count * sizeof(uint64_t);
+	off_t at = (off_t)((s->first + page) * PAGE + first * sizeof(uint64_t));
 	uint64_t *copy = page_of(s, page);
 
 	if (page >= s->size)
 		return;
 	store_words(copy, tag(s, page) | (below(1UL << 31) + 1), first, count);
-	must(pwrite(s->fd, copy + first, count * sizeof(*copy), (off_t)((s->first + page) * PAGE + first * sizeof(*copy)))
-	     == (ssize_t)(count * sizeof(*copy)), "pwrite");
+	must(pwrite(s->fd, copy + first, length, at) == (ssize_t)length, "pwrite");
 }
 
 static void do_read(void)
