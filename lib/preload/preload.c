@@ -48,6 +48,8 @@ static const char *why_plain(int prot, int flags)
 
 	if (prot & ~(PROT_READ | PROT_WRITE | PROT_EXEC))
 		return "rights that are not known";
+	if (flags & MAP_HUGETLB)
+		return "MAP_HUGETLB";
 	if ((flags & MAP_TYPE) != MAP_SHARED_VALIDATE)
 		return NULL;
 	if (flags & MAP_SYNC)
