@@ -211,13 +211,15 @@ static int punch(const struct range *r, uintptr_t from, uintptr_t to)
 	return rc;
 }
 
-/* MADV_DONTNEED: of a shared map the pages are the file's, and stay. */
+/* MADV_DONTNEED: of a shared map the pages are the file's, and are faulted in again. Locked ones stay mapped. */
 static int drop(const struct range *r, uintptr_t from, uintptr_t to)
 {
 	int rc;
 
-	if (!r->map->private)
+	if (!r->map->private) {
+		(void)mm_madvise(at(from), to - from, MADV_DONTNEED);
 		return 0;
+	}
 	map_claim(r->map);
 	rc = copy_drop(r->map, r->map->asked + (from - r->start), to - from);
 	map_release(r->map, 0);
