@@ -3,6 +3,7 @@
  */
 #include "life.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -144,12 +145,50 @@ void ended(pid_t pid, enum ends how)
 	check_status(pid, status, how);
 }
 
+/* Is the thread of that name stopped, or in the kernel until one that is stopped goes on? */
+static bool thread_stopped(int tasks, const char *name)
+{
+	char path[NAME_MAX + 8], text[512], *end;
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/stat", name);
+	fd = openat(tasks, path, O_RDONLY | O_CLOEXEC);
+	n = fd < 0 ? 0 : read(fd, text, sizeof(text) - 1);
+	if (fd >= 0)
+		close(fd);
+	text[n > 0 ? n : 0] = 0;
+	end = strrchr(text, ')');
+	return end && (end[2] == 'T' || end[2] == 'D');
+}
+
+static bool all_stopped(pid_t pid)
+{
+	char path[64];
+	struct dirent *e;
+	bool all = true;
+	DIR *tasks;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+	tasks = opendir(path);
+	if (!tasks)
+		fail("%s: %s", path, strerror(errno));
+	while ((e = readdir(tasks)))
+		all = all && (e->d_name[0] == '.' || thread_stopped(dirfd(tasks), e->d_name));
+	closedir(tasks);
+	return all;
+}
+
+/*
+ * waitpid(2) may have to wait for long: a thread that changes holes is not stopped before the library's reader has heard
+ * of it (lib/client/uffd.c), which may be stopped already.
+ */
 void stopped(pid_t pid)
 {
-	int status;
+	uint64_t waited = 0;
 
-	if (waitpid(pid, &status, WUNTRACED) != pid || !WIFSTOPPED(status))
-		fail("process %d does not stop", (int)pid);
+	while (!all_stopped(pid))
+		nap(&waited);
 }
 
 void reap_others(void)

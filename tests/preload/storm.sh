@@ -7,13 +7,15 @@
 need_preload
 storm=$(helper preload/storm)
 seed=${INODAX_TEST_SEED:-$RANDOM}
-steps=${INODAX_TEST_STEPS:-$(scale 20000 1000000 10000000)}
+steps=${INODAX_TEST_STEPS:-$(scale 5000 20000 1000000)}
+processes=$(scale 2 2 4)
+threads=$(scale 4 4 16)
 
 # trace WHAT COMMAND...: what it says.
 trace() {
 	local what=$1
 	shift
-	"$@" "$steps" "$seed" > "$dir/out" 2> "$dir/err" || fail "$what: status $?: $(tail -3 "$dir/err")"
+	"$@" "$steps" "$seed" "$processes" "$threads" > "$dir/out" 2> "$dir/err" || fail "$what: status $?: $(tail -3 "$dir/err")"
 	cat "$dir/out"
 }
 
