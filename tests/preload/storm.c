@@ -333,7 +333,7 @@ static void do_protect(struct map *m, size_t first, size_t pages)
 	cut(m, first, pages, prot);
 }
 
-/* What became two mappings of the kernel's by the way does not move as one. */
+/* A map is one mapping of the kernel's, always: only that moves as one. */
 static void do_remap(struct map *m)
 {
 	size_t pages = m->own ? 1 + below(m->count) : 1 + below(m->slice->pages - m->page);
@@ -342,8 +342,6 @@ static void do_remap(struct map *m)
 	if (m->whole)
 		return;
 	at = mremap(m->at, m->count * PAGE, pages * PAGE, MREMAP_MAYMOVE);
-	if (at == MAP_FAILED && errno == EFAULT)
-		return;
 	must(at != MAP_FAILED, "mremap");
 	m->at = at;
 	m->count = pages;
@@ -351,7 +349,8 @@ static void do_remap(struct map *m)
 
 static void do_advise(struct map *m, size_t first, size_t pages)
 {
-	static const int advice[] = { MADV_NORMAL, MADV_RANDOM, MADV_WILLNEED, MADV_DONTNEED, MADV_DONTNEED, MADV_COLD };
+	/* None that the kernel keeps with a mapping, which it would cut for that. */
+	static const int advice[] = { MADV_WILLNEED, MADV_DONTNEED, MADV_DONTNEED, MADV_COLD };
 	int what = advice[below(sizeof(advice) / sizeof(*advice))];
 
 	must(!madvise(m->at + first * PAGE, pages * PAGE, what), "madvise");

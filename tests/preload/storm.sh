@@ -8,8 +8,8 @@ need_preload
 storm=$(helper preload/storm)
 seed=${INODAX_TEST_SEED:-$RANDOM}
 steps=${INODAX_TEST_STEPS:-$(scale 5000 20000 1000000)}
-processes=$(scale 2 2 4)
-threads=$(scale 4 4 16)
+processes=$(scale 1 1 4)
+threads=$(scale 2 2 16)
 
 # trace WHAT COMMAND...: what it says.
 trace() {
