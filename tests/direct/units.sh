@@ -160,6 +160,7 @@ direct A $((4 * mib))
 stop A
 fallocate -p -o $((2 * mib)) -l $((2 * mib)) "$mnt/z"
 printf z | dd of="$mnt/z" bs=1 seek=$((2 * mib)) conv=notrunc status=none
+nothing_held "before the pool is filled"	# what is let go of later would be room
 fallocate -l $(($(stat -f -c %a "$mnt") * 4096 - mib)) "$mnt/full"
 start A "$mnt/z" $((6 * mib)) 0
 direct A 0

@@ -388,7 +388,9 @@ static void punch_mapped(void)
 	(void)stores(at, PAGES, 9);
 	punch(8, 16);
 	same_blocks(before - blocks(), 16 * 8, "st_blocks that are free");
-	same(seek(SEEK_HOLE, 0), 8 * PAGE, "SEEK_HOLE");
+	/* As in 5.61: inodax may give zeros to what is a hole. */
+	if (where != ON_INODAX)
+		same(seek(SEEK_HOLE, 0), 8 * PAGE, "SEEK_HOLE");
 	has(at, 8, 0);
 	has(at, 23, 0);
 	same(at[24 * PAGE], 9, "what was stored behind");

@@ -487,7 +487,8 @@ static void in_core_is(void)
 	must(!madvise(at, PAGES * PAGE, MADV_DONTNEED), "MADV_DONTNEED");
 	same(in_core(at, PAGES), of_memory(0, PAGES), "pages in core after MADV_DONTNEED");
 	punch(0, PAGES);
-	same(in_core(at, PAGES), 0, "pages in core after a punch");
+	if (where != ON_INODAX)	/* as in 5.61 */
+		same(in_core(at, PAGES), 0, "pages in core after a punch");
 	unmap(at, PAGES);
 }
 
