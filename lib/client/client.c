@@ -94,17 +94,23 @@ int client_enter(void)
 	return rc;
 }
 
-/* Where no program maps: mm_room(). A page below is a guard. Threads of the library do not end, nor do their stacks. */
+/*
+ * Where no program maps: mm_room(). A page below is a guard. Threads of the library do not end, nor do their stacks.
+ * `stack` NULL: a stack of libpthread's, which alone knows how much a sanitizer wants of it.
+ */
 static int start_on(char *stack, size_t size, void *(*fn)(void *), void *arg)
 {
 	pthread_attr_t attr;
 	pthread_t thread;
 	int rc;
 
-	if (mm_mprotect(stack + PAGE, size - PAGE, PROT_READ | PROT_WRITE) || pthread_attr_init(&attr))
+	if ((stack && mm_mprotect(stack + PAGE, size - PAGE, PROT_READ | PROT_WRITE)) || pthread_attr_init(&attr))
 		return -ENOMEM;
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	rc = pthread_attr_setstack(&attr, stack + PAGE, size - PAGE);
+	if (stack)
+		rc = pthread_attr_setstack(&attr, stack + PAGE, size - PAGE);
+	else
+		rc = pthread_attr_setstacksize(&attr, size);
 	if (!rc)
 		rc = pthread_create(&thread, &attr, fn, arg);
 	pthread_attr_destroy(&attr);
@@ -114,19 +120,21 @@ static int start_on(char *stack, size_t size, void *(*fn)(void *), void *arg)
 int client_thread(void *(*fn)(void *), void *arg)
 {
 	size_t size = ((size_t)PTHREAD_STACK_MIN + STACK_BYTES + 2 * PAGE - 1) & ~((size_t)PAGE - 1);
-	void *stack = MAP_FAILED;
+	void *stack = mm_room(size);
 	sigset_t all, before;
 	int rc;
 
-	if (!fault(FAULT_ALLOC))
-		stack = mm_mmap(mm_room(size), size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+	if (fault(FAULT_ALLOC))
+		return -ENOMEM;
+	if (stack)
+		stack = mm_mmap(stack, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
 	if (stack == MAP_FAILED)
 		return -ENOMEM;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	rc = start_on(stack, size, fn, arg);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (rc)
+	if (rc && stack)
 		mm_munmap(stack, size);
 	return rc;
 }
