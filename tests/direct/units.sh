@@ -84,7 +84,7 @@ truncate -s $((4 * mib)) "$mnt/7"
 says "behind what was the end" A 0 load 1500000
 says "before it" A 66 load 8192
 stop A
-same "references" "$(counted refcount)" 0
+nothing_held "nobody maps it"
 small_files
 
 step "what somebody may store to still does not move"
